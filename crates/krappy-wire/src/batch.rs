@@ -1,0 +1,543 @@
+//! The Kafka record batch, format 2 (KIP-98, KIP-82): the unit that travels, that is checked and that is stored.
+//!
+//! ```text
+//!  0 base_offset i64          23 last_offset_delta i32    53 base_sequence i32
+//!  8 batch_length i32         27 base_timestamp i64       57 record_count i32
+//! 12 leader_epoch i32         35 max_timestamp i64        61 records ...
+//! 16 magic i8 = 2             43 producer_id i64
+//! 17 crc u32 (CRC-32C)        51 producer_epoch i16
+//! 21 attributes i16           `batch_length` counts what follows it: size - 12
+//! ```
+//!
+//! Invariant: the checksum covers byte 21 to the end, so the two fields that a broker assigns, `base_offset` and
+//! `leader_epoch`, can be set without touching the rest; whoever walks batches must check offsets by continuity.
+
+use crate::codec::{Malformed, Reader, Writer, varlong_len};
+
+/// Bytes before the first record.
+pub const HEADER: usize = 61;
+/// Bytes before the ones that `batch_length` counts.
+pub const PREFIX: usize = 12;
+/// Bytes that a broker may rewrite: base offset, length, leader epoch.
+pub const ASSIGNED: usize = 16;
+/// The first byte that the checksum covers.
+const CRC_FROM: usize = 21;
+const CODEC_MASK: i16 = 0x07;
+const CONTROL: i16 = 0x20;
+const TRANSACTIONAL: i16 = 0x10;
+/// Attribute bits that have a meaning: codec, timestamp type, transactional, control, delete horizon.
+const KNOWN_ATTRIBUTES: i16 = 0x7f;
+
+/// Why bytes are not a batch that may be stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchError {
+    /// Fewer bytes than the header, or than the header's length field says.
+    Short,
+    /// The length field is below the header size, or disagrees with the bytes given.
+    Length,
+    /// Another format than 2.
+    Magic(i8),
+    /// The CRC-32C does not match.
+    Crc,
+    /// The record count is not positive, or is not `last_offset_delta + 1`.
+    Count,
+    /// Attribute bits without a meaning, or a control or transactional batch from a client.
+    Attributes,
+    /// A codec number above zstd's.
+    Codec,
+    /// The records inside do not match their header.
+    Record,
+}
+
+impl std::fmt::Display for BatchError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            BatchError::Short => f.write_str("the batch is cut short"),
+            BatchError::Length => f.write_str("the batch length does not match its bytes"),
+            BatchError::Magic(m) => write!(f, "record format {m} is not supported, only 2"),
+            BatchError::Crc => f.write_str("the batch fails its CRC-32C"),
+            BatchError::Count => f.write_str("the record count does not match the last offset delta"),
+            BatchError::Attributes => f.write_str("the batch has attributes that a client may not set"),
+            BatchError::Codec => f.write_str("unknown compression codec"),
+            BatchError::Record => f.write_str("the records do not match their batch header"),
+        }
+    }
+}
+
+impl std::error::Error for BatchError {}
+
+/// The header of one batch, decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    /// Offset of the first record.
+    pub base_offset: i64,
+    /// Bytes after the length field.
+    pub batch_length: i32,
+    /// Epoch of the broker that stored it.
+    pub leader_epoch: i32,
+    /// CRC-32C of everything from the attributes on.
+    pub crc: u32,
+    /// Codec in bits 0-2, LogAppendTime in bit 3, transactional, control, delete horizon.
+    pub attributes: i16,
+    /// Offset of the last record minus the base offset.
+    pub last_offset_delta: i32,
+    /// Milliseconds since 1970 that record timestamps are relative to.
+    pub base_timestamp: i64,
+    /// Largest timestamp of a record, milliseconds since 1970.
+    pub max_timestamp: i64,
+    /// Idempotent producer, or -1.
+    pub producer_id: i64,
+    /// Its incarnation, or -1.
+    pub producer_epoch: i16,
+    /// Sequence number of the first record, or -1.
+    pub base_sequence: i32,
+    /// Number of records.
+    pub record_count: i32,
+}
+
+impl Header {
+    /// Reads the header at the front of `bytes`; the records need not be there yet.
+    /// The checksum is not looked at.
+    pub fn read(bytes: &[u8]) -> Result<Header, BatchError> {
+        let mut r = Reader::new(bytes.get(..HEADER).ok_or(BatchError::Short)?);
+        Self::fields(&mut r).expect("61 bytes hold every field")
+    }
+
+    fn fields(r: &mut Reader<'_>) -> Result<Result<Header, BatchError>, Malformed> {
+        let base_offset = r.i64()?;
+        let batch_length = r.i32()?;
+        let leader_epoch = r.i32()?;
+        let magic = r.u8()? as i8;
+        let header = Header {
+            base_offset,
+            batch_length,
+            leader_epoch,
+            crc: r.u32()?,
+            attributes: r.i16()?,
+            last_offset_delta: r.i32()?,
+            base_timestamp: r.i64()?,
+            max_timestamp: r.i64()?,
+            producer_id: r.i64()?,
+            producer_epoch: r.i16()?,
+            base_sequence: r.i32()?,
+            record_count: r.i32()?,
+        };
+        if magic != 2 {
+            return Ok(Err(BatchError::Magic(magic)));
+        }
+        if batch_length < (HEADER - PREFIX) as i32 {
+            return Ok(Err(BatchError::Length));
+        }
+        if base_offset < 0 || header.last_offset_delta < 0 || base_offset.checked_add(1 << 32).is_none() {
+            return Ok(Err(BatchError::Count));
+        }
+        Ok(Ok(header))
+    }
+
+    /// Bytes of the whole batch.
+    pub fn size(&self) -> usize {
+        PREFIX + self.batch_length as usize
+    }
+
+    /// Offset of the last record.
+    pub fn last_offset(&self) -> i64 {
+        self.base_offset + i64::from(self.last_offset_delta)
+    }
+
+    /// The offset after this batch.
+    pub fn next_offset(&self) -> i64 {
+        self.last_offset() + 1
+    }
+
+    /// Compression: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
+    pub fn codec(&self) -> i16 {
+        self.attributes & CODEC_MASK
+    }
+
+    /// Whether this is a control batch (a transaction marker).
+    pub fn is_control(&self) -> bool {
+        self.attributes & CONTROL != 0
+    }
+}
+
+/// The first batch in `bytes`, whole and with a matching checksum.
+pub fn first(bytes: &[u8]) -> Result<(Header, &[u8]), BatchError> {
+    let header = Header::read(bytes)?;
+    let batch = bytes.get(..header.size()).ok_or(BatchError::Short)?;
+    if crc32c::crc32c(&batch[CRC_FROM..]) != header.crc {
+        return Err(BatchError::Crc);
+    }
+    Ok((header, batch))
+}
+
+/// Checks a batch that a client sent: exactly one, whole, intact, and nothing in it that only a broker may write.
+/// The records inside are not walked; see [`check_records`].
+pub fn check(bytes: &[u8]) -> Result<Header, BatchError> {
+    let (header, batch) = first(bytes)?;
+    if batch.len() != bytes.len() {
+        return Err(BatchError::Length);
+    }
+    if header.attributes & !KNOWN_ATTRIBUTES != 0 || header.attributes & (CONTROL | TRANSACTIONAL) != 0 {
+        return Err(BatchError::Attributes);
+    }
+    if header.codec() > 4 {
+        return Err(BatchError::Codec);
+    }
+    if header.record_count <= 0 || header.record_count - 1 != header.last_offset_delta {
+        return Err(BatchError::Count);
+    }
+    Ok(header)
+}
+
+/// Walks the records of an uncompressed batch: as many as the header says, with offset deltas 0, 1, 2 ...
+/// A compressed batch passes unlooked at.
+pub fn check_records(batch: &[u8]) -> Result<(), BatchError> {
+    let header = Header::read(batch)?;
+    if header.codec() != 0 {
+        return Ok(());
+    }
+    let mut records = Records::new(batch)?;
+    for delta in 0..header.record_count {
+        let record = records.next().ok_or(BatchError::Record)??;
+        if record.offset != header.base_offset + i64::from(delta) {
+            return Err(BatchError::Record);
+        }
+    }
+    if records.next().is_some() { Err(BatchError::Record) } else { Ok(()) }
+}
+
+/// The first [`ASSIGNED`] bytes of `batch` with another base offset and leader epoch, for a vectored write that leaves
+/// the batch where it is.
+pub fn assigned_head(batch: &[u8], base_offset: i64, leader_epoch: i32) -> [u8; ASSIGNED] {
+    let mut head: [u8; ASSIGNED] = batch[..ASSIGNED].try_into().expect("a checked batch is longer");
+    head[..8].copy_from_slice(&base_offset.to_be_bytes());
+    head[12..].copy_from_slice(&leader_epoch.to_be_bytes());
+    head
+}
+
+/// One record, borrowed from its batch.
+#[derive(Debug, Clone)]
+pub struct Record<'a> {
+    /// Absolute offset.
+    pub offset: i64,
+    /// Milliseconds since 1970.
+    pub timestamp: i64,
+    /// The key, or null.
+    pub key: Option<&'a [u8]>,
+    /// The value; null is a tombstone on a compacted topic.
+    pub value: Option<&'a [u8]>,
+    headers: Reader<'a>,
+    header_count: usize,
+}
+
+impl<'a> Record<'a> {
+    /// Headers in order: name and value. Names need not be UTF-8 here.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
+        let mut r = self.headers.clone();
+        (0..self.header_count)
+            .map(move |_| read_header(&mut r).expect("headers were walked when the record was read"))
+    }
+
+    /// How many headers there are.
+    pub fn header_count(&self) -> usize {
+        self.header_count
+    }
+}
+
+/// Iterates over the records of one uncompressed batch. Ends after the first error.
+pub struct Records<'a> {
+    reader: Reader<'a>,
+    header: Header,
+    failed: bool,
+}
+
+impl<'a> Records<'a> {
+    /// `batch` must be whole; its checksum is taken as checked. A compressed batch is refused.
+    pub fn new(batch: &'a [u8]) -> Result<Self, BatchError> {
+        let header = Header::read(batch)?;
+        if header.codec() != 0 {
+            return Err(BatchError::Codec);
+        }
+        let body = batch.get(HEADER..header.size()).ok_or(BatchError::Short)?;
+        Ok(Self { reader: Reader::new(body), header, failed: false })
+    }
+
+    fn read(&mut self) -> Result<Record<'a>, Malformed> {
+        let length = usize::try_from(self.reader.varint()?).map_err(|_| Malformed::BadLength)?;
+        let mut r = Reader::new(self.reader.take(length)?);
+        let _attributes = r.u8()?;
+        let timestamp = self.header.base_timestamp.wrapping_add(r.varlong()?);
+        let offset = self.header.base_offset.wrapping_add(i64::from(r.varint()?));
+        let key = read_nullable(&mut r)?;
+        let value = read_nullable(&mut r)?;
+        let header_count = usize::try_from(r.varint()?).map_err(|_| Malformed::BadLength)?;
+        let headers = r.clone();
+        for _ in 0..header_count {
+            read_header(&mut r)?;
+        }
+        r.end()?;
+        Ok(Record { offset, timestamp, key, value, headers, header_count })
+    }
+}
+
+impl<'a> Iterator for Records<'a> {
+    type Item = Result<Record<'a>, BatchError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.failed || self.reader.remaining() == 0 {
+            return None;
+        }
+        let record = self.read().map_err(|_| BatchError::Record);
+        self.failed = record.is_err();
+        Some(record)
+    }
+}
+
+fn read_nullable<'a>(r: &mut Reader<'a>) -> Result<Option<&'a [u8]>, Malformed> {
+    match r.varint()? {
+        -1 => Ok(None),
+        n => Ok(Some(r.take(usize::try_from(n).map_err(|_| Malformed::BadLength)?)?)),
+    }
+}
+
+fn read_header<'a>(r: &mut Reader<'a>) -> Result<(&'a [u8], Option<&'a [u8]>), Malformed> {
+    let name = read_nullable(r)?.ok_or(Malformed::BadLength)?;
+    Ok((name, read_nullable(r)?))
+}
+
+/// Who produced a batch, for idempotent producers (KIP-98).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerSequence {
+    /// Handed out by the broker, never twice.
+    pub producer_id: i64,
+    /// Incarnation of that id.
+    pub epoch: i16,
+    /// Sequence number of the batch's first record in its partition.
+    pub base_sequence: i32,
+}
+
+/// Writes one uncompressed batch at the end of a buffer, record by record.
+///
+/// The buffer is passed to each call rather than owned, so that the broker can build straight into the bytes it is about
+/// to write, and a client into the frame it is about to send.
+#[derive(Debug)]
+pub struct Builder {
+    start: usize,
+    count: i32,
+    base_timestamp: i64,
+    max_timestamp: i64,
+}
+
+impl Builder {
+    /// Reserves the header at the end of `out`. `base_timestamp` is what record timestamps are relative to.
+    pub fn open(out: &mut Vec<u8>, base_timestamp: i64) -> Self {
+        let start = out.len();
+        out.resize(start + HEADER, 0);
+        Self { start, count: 0, base_timestamp, max_timestamp: i64::MIN }
+    }
+
+    /// Appends one record; headers are encoded as they come.
+    #[inline]
+    pub fn push<'h>(
+        &mut self,
+        out: &mut Vec<u8>,
+        timestamp: i64,
+        key: Option<&[u8]>,
+        value: Option<&[u8]>,
+        headers: impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)> + Clone,
+    ) {
+        let timestamp_delta = timestamp.wrapping_sub(self.base_timestamp);
+        let mut header_count = 0;
+        let mut length = 1
+            + varlong_len(timestamp_delta)
+            + varlong_len(i64::from(self.count))
+            + nullable_len(key)
+            + nullable_len(value);
+        for (name, value) in headers.clone() {
+            header_count += 1;
+            length += nullable_len(Some(name)) + nullable_len(value);
+        }
+        length += varlong_len(header_count);
+        out.put_varlong(length as i64);
+        out.put_u8(0);
+        out.put_varlong(timestamp_delta);
+        out.put_varint(self.count);
+        put_nullable(out, key);
+        put_nullable(out, value);
+        out.put_varlong(header_count);
+        for (name, value) in headers {
+            put_nullable(out, Some(name));
+            put_nullable(out, value);
+        }
+        self.count += 1;
+        self.max_timestamp = self.max_timestamp.max(timestamp);
+    }
+
+    /// Records so far.
+    pub fn count(&self) -> i32 {
+        self.count
+    }
+
+    /// Bytes so far, header included.
+    pub fn size(&self, out: &[u8]) -> usize {
+        out.len() - self.start
+    }
+
+    /// Where the batch begins in its buffer.
+    pub fn start(&self) -> usize {
+        self.start
+    }
+
+    /// Largest record timestamp so far.
+    pub fn max_timestamp(&self) -> i64 {
+        self.max_timestamp
+    }
+
+    /// Fills in the header and returns the batch's size. A batch without records is a bug of the caller.
+    pub fn close(
+        self,
+        out: &mut [u8],
+        base_offset: i64,
+        leader_epoch: i32,
+        by: Option<ProducerSequence>,
+    ) -> usize {
+        assert!(self.count > 0, "a batch holds at least one record");
+        let size = out.len() - self.start;
+        let by = by.unwrap_or(ProducerSequence { producer_id: -1, epoch: -1, base_sequence: -1 });
+        let mut head = Vec::with_capacity(HEADER);
+        head.put_i64(base_offset);
+        head.put_i32(i32::try_from(size - PREFIX).expect("a batch is smaller than 2 GiB"));
+        head.put_i32(leader_epoch);
+        head.put_u8(2);
+        head.put_u32(0);
+        head.put_i16(0);
+        head.put_i32(self.count - 1);
+        head.put_i64(self.base_timestamp);
+        head.put_i64(self.max_timestamp);
+        head.put_i64(by.producer_id);
+        head.put_i16(by.epoch);
+        head.put_i32(by.base_sequence);
+        head.put_i32(self.count);
+        let batch = &mut out[self.start..];
+        batch[..HEADER].copy_from_slice(&head);
+        let crc = crc32c::crc32c(&batch[CRC_FROM..]);
+        batch[17..21].copy_from_slice(&crc.to_be_bytes());
+        size
+    }
+}
+
+fn nullable_len(v: Option<&[u8]>) -> usize {
+    match v {
+        None => 1,
+        Some(v) => varlong_len(v.len() as i64) + v.len(),
+    }
+}
+
+fn put_nullable(out: &mut Vec<u8>, v: Option<&[u8]>) {
+    match v {
+        None => out.put_varint(-1),
+        Some(v) => {
+            out.put_varlong(v.len() as i64);
+            out.extend_from_slice(v);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Three records: a plain one, a tombstone with headers, an empty value without key.
+    fn sample() -> Vec<u8> {
+        let mut out = b"before".to_vec();
+        let mut b = Builder::open(&mut out, 1_000);
+        b.push(&mut out, 1_000, Some(b"k1"), Some(b"v1"), std::iter::empty());
+        let headers = [(&b"h"[..], Some(&b"x"[..])), (b"null", None)];
+        b.push(&mut out, 1_500, Some(b"k2"), None, headers.into_iter());
+        b.push(&mut out, 900, None, Some(b""), std::iter::empty());
+        let size = b.close(&mut out, 42, 7, None);
+        assert_eq!(size, out.len() - 6);
+        out.split_off(6)
+    }
+
+    #[test]
+    fn a_built_batch_reads_back() {
+        let bytes = sample();
+        let header = check(&bytes).unwrap();
+        assert_eq!((header.base_offset, header.next_offset(), header.leader_epoch), (42, 45, 7));
+        assert_eq!((header.base_timestamp, header.max_timestamp), (1_000, 1_500));
+        check_records(&bytes).unwrap();
+        let records: Vec<_> = Records::new(&bytes).unwrap().map(Result::unwrap).collect();
+        assert_eq!(records.len(), 3);
+        assert_eq!((records[0].offset, records[0].timestamp), (42, 1_000));
+        assert_eq!((records[0].key, records[0].value), (Some(&b"k1"[..]), Some(&b"v1"[..])));
+        assert_eq!(records[1].value, None);
+        let headers: Vec<_> = records[1].headers().collect();
+        assert_eq!(headers, [(&b"h"[..], Some(&b"x"[..])), (&b"null"[..], None)]);
+        assert_eq!((records[2].key, records[2].value, records[2].timestamp), (None, Some(&b""[..]), 900));
+    }
+
+    #[test]
+    fn the_checksum_is_castagnolis() {
+        // RFC 3720 B.4: the check value of CRC-32C.
+        assert_eq!(crc32c::crc32c(b"123456789"), 0xe306_9283);
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed_except_where_a_broker_writes() {
+        let good = sample();
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let assigned = bit / 8 < 8 || (12..16).contains(&(bit / 8));
+            assert!(assigned || check(&bad).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn every_truncation_is_short() {
+        let good = sample();
+        for cut in 0..good.len() {
+            assert_eq!(first(&good[..cut]), Err(BatchError::Short), "{cut}");
+        }
+        let mut long = good.clone();
+        long.push(0);
+        assert_eq!(check(&long), Err(BatchError::Length));
+    }
+
+    #[test]
+    fn assigning_an_offset_keeps_the_checksum() {
+        let mut bytes = sample();
+        let head = assigned_head(&bytes, 1_000_000, 9);
+        bytes[..ASSIGNED].copy_from_slice(&head);
+        let header = check(&bytes).unwrap();
+        assert_eq!((header.base_offset, header.leader_epoch), (1_000_000, 9));
+    }
+
+    #[test]
+    fn what_only_a_broker_may_write_is_refused() {
+        let refuse = |at: usize, value: &[u8]| {
+            let mut bytes = sample();
+            bytes[at..at + value.len()].copy_from_slice(value);
+            let crc = crc32c::crc32c(&bytes[21..]);
+            bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+            check(&bytes).and_then(|_| check_records(&bytes)).unwrap_err()
+        };
+        assert_eq!(refuse(16, &[1]), BatchError::Magic(1));
+        assert_eq!(refuse(8, &48i32.to_be_bytes()), BatchError::Length);
+        assert_eq!(refuse(21, &0x20i16.to_be_bytes()), BatchError::Attributes);
+        assert_eq!(refuse(21, &0x10i16.to_be_bytes()), BatchError::Attributes);
+        assert_eq!(refuse(21, &0x80i16.to_be_bytes()), BatchError::Attributes);
+        assert_eq!(refuse(21, &5i16.to_be_bytes()), BatchError::Codec);
+        assert_eq!(refuse(57, &0i32.to_be_bytes()), BatchError::Count);
+        assert_eq!(refuse(57, &i32::MAX.to_be_bytes()), BatchError::Count);
+        let four = [4i32.to_be_bytes()].concat();
+        let mut bytes = sample();
+        bytes[23..27].copy_from_slice(&3i32.to_be_bytes());
+        bytes[57..61].copy_from_slice(&four);
+        let crc = crc32c::crc32c(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        assert!(check(&bytes).is_ok());
+        assert_eq!(check_records(&bytes), Err(BatchError::Record));
+    }
+}

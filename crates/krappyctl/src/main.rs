@@ -1,0 +1,2 @@
+//! Command line for krappy.
+fn main() {}

@@ -1,0 +1,2 @@
+//! krappy.
+fn main() {}
