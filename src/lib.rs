@@ -3,4 +3,5 @@
 pub mod chunk;
 pub mod config;
 pub mod disk;
+pub mod os;
 pub mod time;
