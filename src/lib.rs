@@ -4,4 +4,5 @@ pub mod chunk;
 pub mod config;
 pub mod disk;
 pub mod os;
+pub mod segment;
 pub mod time;
