@@ -1,6 +1,7 @@
 //! krappy: an event-streaming broker in one small binary and one poll loop.
 
 pub mod chunk;
+pub mod cli;
 pub mod config;
 pub mod disk;
 pub mod os;
