@@ -59,6 +59,17 @@ pub enum AppendError {
     Failed(io::Error),
 }
 
+impl std::fmt::Display for AppendError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            AppendError::Fenced => f.write_str("the log was fenced by an earlier error"),
+            AppendError::Refused(e) | AppendError::Failed(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for AppendError {}
+
 /// The log of one partition.
 pub struct Log {
     pub(super) disk: Arc<dyn Disk>,

@@ -70,6 +70,40 @@ impl Recovery {
     }
 }
 
+impl fmt::Display for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = Vec::new();
+        if self.mark_lost {
+            said.push("the mark was lost, the whole active segment was checked".to_owned());
+        }
+        if self.torn_bytes > 0 {
+            said.push(format!(
+                "{} torn bytes were cut and kept in {}",
+                self.torn_bytes,
+                self.side_files.join(", ")
+            ));
+        }
+        if self.copied_bytes > 0 {
+            said.push(format!("{} bytes were copied to a new segment", self.copied_bytes));
+        }
+        for hole in &self.quarantined {
+            said.push(format!("damaged range set apart: {hole:?}"));
+        }
+        for (first, last) in &self.gaps {
+            said.push(format!("no file holds the offsets {first} to {last}"));
+        }
+        if self.rebuilt_indexes > 0 {
+            said.push(format!("{} indexes were made anew", self.rebuilt_indexes));
+        }
+        for (what, names) in [("removed leftovers", &self.removed), ("left alone", &self.unknown)] {
+            if !names.is_empty() {
+                said.push(format!("{what}: {}", names.join(", ")));
+            }
+        }
+        f.write_str(&said.join("; "))
+    }
+}
+
 /// Why a log could not be opened.
 #[derive(Debug)]
 pub enum OpenError {
