@@ -42,8 +42,8 @@ fn print(text: &str) -> ExitCode {
     }
 }
 
-fn serve(_config: Config) -> ExitCode {
-    unavailable("serve")
+fn serve(config: Config) -> ExitCode {
+    ExitCode::from(krappy::serve::serve(config))
 }
 
 fn check(_dir: PathBuf) -> ExitCode {
