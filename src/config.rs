@@ -3,7 +3,7 @@
 //! Invariant: [`table`] is the only place where a setting is named. Flags, environment, file, `krappy config print`, the
 //! commented file and the manual all come from it, so none of them can differ from what the broker does.
 //!
-//! [`value`] reads and writes single values, [`topic`] holds the settings that a topic may have of its own, [`load`]
+//! [`value`] reads and writes single values, [`topic`] holds the settings that a topic may have of its own, [`mod@load`]
 //! decides which source wins, and [`text`] writes it all down for people.
 
 pub mod load;
