@@ -36,7 +36,6 @@ pub fn serve(mut config: Config) -> u8 {
     };
     if let Some(dir) = &temporary {
         config.data_dir = dir.0.join("data");
-        config.listen.iter_mut().for_each(|addr| addr.set_port(0));
     }
     let listeners = match bind(&config.listen) {
         Ok(listeners) => listeners,
