@@ -171,7 +171,9 @@ fn a_connection_does_not_grow_with_what_went_through_it() {
 
 #[test]
 fn a_client_that_is_always_behind_costs_no_more_than_its_limit() {
-    let broker = Broker::ephemeral(&["--output-limit-bytes=256KiB"]);
+    // More than the sockets hold, so that what the broker owes is never down to nothing.
+    let limit: u64 = 8 << 20;
+    let broker = Broker::ephemeral(&[&format!("--output-limit-bytes={limit}")]);
     let mut other = broker.client();
     other.ping();
     let before = broker.resident();
@@ -190,6 +192,7 @@ fn a_client_that_is_always_behind_costs_no_more_than_its_limit() {
         assert_eq!(client.answer().code, code::STATUS_IS);
         if n % 1000 == 0 {
             most = most.max(broker.resident());
+            std::thread::sleep(Duration::from_millis(10));
         }
     }
     writer.join().expect("everything was taken");
@@ -199,7 +202,7 @@ fn a_client_that_is_always_behind_costs_no_more_than_its_limit() {
         sent / 1024,
         kib(most - before)
     );
-    assert!(most <= before + FLAT, "memory grew from {before} to {most}");
+    assert!(most <= before + 2 * limit + FLAT, "memory grew from {before} to {most}");
 }
 
 #[test]
