@@ -163,6 +163,7 @@ impl<S: Stream> Server<S> {
             if let Some(client) = self.clients.get_mut(key as usize) {
                 client.queued = false;
                 self.pump(key, now);
+                self.tidy(key);
             }
         }
         self.broker.flush(now);
@@ -200,6 +201,18 @@ impl<S: Stream> Server<S> {
                     return self.close(key, Why::Broken);
                 }
             }
+        }
+    }
+
+    /// Gives a read buffer back to the pool as soon as its connection has no use for it, so that a turn with a thousand
+    /// busy connections needs a handful of buffers. Few busy connections keep a half-read frame where it is.
+    fn tidy(&mut self, key: u32) {
+        const FEW: usize = 8;
+        let few = self.queue.len() <= FEW;
+        if let Some(client) = self.clients.get_mut(key as usize)
+            && !(few && client.conn.is_half_read())
+        {
+            client.conn.settle_input(&mut self.input);
         }
     }
 

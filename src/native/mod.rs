@@ -85,15 +85,16 @@ impl Session {
         !self.ready.is_empty()
     }
 
-    /// Takes the next step: a fetch that a stream wants, or the frame at the front of `input`.
+    /// Takes the next step: a fetch that a stream wants if it `may_fetch`, or the frame at the front of `input`.
     pub fn step<'a>(
         &'a mut self,
         input: &'a [u8],
         out: &mut Vec<u8>,
         limits: &Limits,
         greeting: &Greeting,
+        may_fetch: bool,
     ) -> Result<Step<'a>, Violation> {
-        if let Some((slot, fetch)) = self.next_fetch(limits) {
+        if may_fetch && let Some((slot, fetch)) = self.next_fetch(limits) {
             return Ok(Step::Request { slot, request: Request::Fetch(fetch), consumed: 0 });
         }
         let (code, payload, consumed) = match frame::split(input, limits.max_frame) {
