@@ -3,6 +3,7 @@
 pub mod chunk;
 pub mod config;
 pub mod disk;
+pub mod offline;
 pub mod os;
 pub mod segment;
 pub mod time;

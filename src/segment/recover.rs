@@ -166,22 +166,26 @@ struct Found {
     unknown: Vec<String>,
 }
 
-/// What a name says.
+/// What the name of a file in a partition's directory says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Name {
+pub enum Name {
+    /// The segment with this base offset.
     Log(i64),
+    /// The index of that segment.
     Index(i64),
     /// The mark, the quarantine, side files, and what the layers above keep here.
     Known,
     /// A file of ours that was never finished.
     Temporary,
+    /// Not ours.
     Unknown,
 }
 
 /// Names that layers above use in the same directory.
 const NEIGHBOURS: [&str; 3] = ["producers", "producers.tmp", "view"];
 
-fn classify(name: &str) -> Name {
+/// Tells what a file in a partition's directory is by its name.
+pub fn classify(name: &str) -> Name {
     if let Some(stem) = name.strip_suffix(".tmp")
         && !NEIGHBOURS.contains(&name)
     {
@@ -201,7 +205,7 @@ fn classify(name: &str) -> Name {
 }
 
 /// Twenty digits, and not more than an offset can be.
-pub(super) fn parse_base(digits: &str) -> Option<i64> {
+fn parse_base(digits: &str) -> Option<i64> {
     let plain = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
     let base = digits.parse().ok().filter(|_| plain)?;
     (base < mark::MOST_OFFSET).then_some(base)
