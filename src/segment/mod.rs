@@ -37,11 +37,11 @@ pub mod torn;
 pub mod walk;
 
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 pub use log::{AppendError, Appended, Log, LogSettings};
 pub use lookup::Lookup;
 pub use read::{Read, ReadError, Warm};
-pub use recover::{OpenError, Recovery};
+pub use recover::{Name, OpenError, Recovery, classify};
 pub use segment::{index_name, log_name};
 pub use sync::{MarkWrite, Sync, Synced, Unlink};

@@ -33,6 +33,8 @@ pub fn keep_bytes(
     to: u64,
 ) -> io::Result<String> {
     let Some(name) = free_name(disk, dir, base, from, |kept| same_bytes(file, from, to, kept))? else {
+        // Its name may not be durable yet.
+        disk.sync_dir(dir)?;
         return Ok(name_of(base, from, 0));
     };
     copy_aside(disk, dir, &name, file, from, to)?;
