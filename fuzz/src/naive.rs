@@ -1,6 +1,6 @@
-//! The Kafka record batch decoded a second time, straight from its description and as slowly as it likes: indices instead
-//! of a reader, a checksum bit by bit, everything copied. It shares no line with `krappy_wire::batch`, so the two agree
-//! only where both are right.
+//! The Kafka record batch decoded a second time, straight from its description and as slowly as it likes: indices
+//! instead of a reader, a checksum bit by bit, everything copied. It shares no line with `krappy_wire::batch`, so the
+//! two agree only where both are right.
 
 /// One record with everything it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,8 @@ pub fn acceptable(batch: &[u8]) -> Option<()> {
     rules.iter().all(|&kept| kept).then_some(())
 }
 
-/// The records of an acceptable, uncompressed batch: as many as its header says, offsets rising by one. `None` is a refusal.
+/// The records of an acceptable, uncompressed batch: as many as its header says, offsets rising by one. `None` is a
+/// refusal.
 pub fn records(batch: &[u8]) -> Option<Vec<Record>> {
     let base_offset = i64_at(batch, 0)?;
     let base_timestamp = i64_at(batch, 27)?;

@@ -1,5 +1,5 @@
-//! The corpus that fuzzing starts from: one small valid input for each shape, made by the encoder, so that it follows the
-//! formats when they change. `cargo run --example seed` writes it; the same seeds come out every time.
+//! The corpus that fuzzing starts from: one small valid input for each shape, made by the encoder, so that it follows
+//! the formats when they change. `cargo run --example seed` writes it; the same seeds come out every time.
 
 use krappy_wire::batch::{Builder, ProducerSequence};
 use krappy_wire::frame::{self, HEAD};
