@@ -5,6 +5,7 @@
 //! durable before [`Disk::sync_dir`] of its directory has. Whoever needs durability calls both; no implementation may
 //! promise more, and the simulated one takes back everything else at a crash.
 
+pub mod faulty;
 pub mod map;
 pub mod real;
 pub mod sim;

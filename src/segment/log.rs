@@ -1,0 +1,492 @@
+//! The log of one partition: its segments in order, the last of which grows.
+//!
+//! The poll loop owns a `Log` and appends and reads itself, because both only touch memory and the page cache. What waits
+//! for the device is handed out as a value that a worker runs: [`Sync`], [`MarkWrite`], [`Unlink`], [`Warm`], [`Lookup`].
+//!
+//! Invariants: `start_offset ≤ end_offset` and `durable_offset ≤ end_offset`; segments are sorted by base offset, do not
+//! overlap, and leave a gap only where recovery has reported one; at most one [`Sync`] is under way; after an error of a
+//! sync the log is fenced for good.
+//!
+//! [`Warm`]: super::Warm
+//! [`Lookup`]: super::Lookup
+
+use std::collections::VecDeque;
+use std::io::{self, IoSlice};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::mark::{self, Boundary, Mark, MarkFile};
+use super::segment::{Backing, Segment, log_name};
+use super::sync::{MarkWrite, Sync, Synced, Unlink};
+use crate::disk::{Disk, File, Open};
+
+/// Index entries and the mark are written at most once per so many bytes (and at each roll), so that they cost little; it
+/// bounds what an unclean start has to verify.
+const MARK_INTERVAL: u64 = 16 << 20;
+
+/// What decides when a segment is full, and how finely it is indexed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSettings {
+    /// `segment.bytes`: a segment does not grow past this, unless a single append is larger.
+    pub segment_bytes: u64,
+    /// `segment.ms`: no append goes to a segment whose first append is older, in milliseconds.
+    pub segment_ms: u64,
+    /// `index.interval.bytes`: bytes between two index entries, at least.
+    pub index_interval_bytes: u32,
+}
+
+/// One batch of an append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Appended {
+    /// Offset of its first record.
+    pub base_offset: i64,
+    /// Offset of its last record.
+    pub last_offset: i64,
+    /// Bytes of the whole batch.
+    pub size: u32,
+    /// Largest timestamp of a record, milliseconds since 1970.
+    pub max_timestamp: i64,
+}
+
+/// Why an append failed. Nothing of it will ever be read.
+#[derive(Debug)]
+pub enum AppendError {
+    /// The log was fenced by an earlier error.
+    Fenced,
+    /// The disk is full, a limit was hit, or a new segment could not be made: the log is as it was before.
+    Refused(io::Error),
+    /// The device failed; the log is fenced now.
+    Failed(io::Error),
+}
+
+impl std::fmt::Display for AppendError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            AppendError::Fenced => f.write_str("the log was fenced by an earlier error"),
+            AppendError::Refused(e) | AppendError::Failed(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for AppendError {}
+
+/// The log of one partition.
+pub struct Log {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) dir: Arc<Path>,
+    pub(super) segments: VecDeque<Segment>,
+    pub(super) log_start: i64,
+    pub(super) durable: Boundary,
+    pub(super) mark: Arc<MarkFile>,
+    size: u64,
+    unsynced_bytes: u64,
+    /// Files with appends that no sync has been asked for.
+    dirty: Vec<Arc<dyn File>>,
+    new_names: bool,
+    syncing: Option<Syncing>,
+    /// Bytes that became durable since the mark was last written; `None` if a segment was rolled.
+    unmarked: Option<u64>,
+    fenced: bool,
+}
+
+struct Syncing {
+    bytes: u64,
+    /// The first segment whose index the worker may be writing.
+    index_from: i64,
+}
+
+impl Log {
+    /// Makes the directory with an empty first segment, durable: file, directory and its parent are synced. Blocks: runs
+    /// on a worker. May be run again after a crash in the middle.
+    pub fn create(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+        disk.create_dir(dir)?;
+        let path = dir.join(log_name(0));
+        let file = match disk.open(&path, Open::CreateNew) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                let file = disk.open(&path, Open::Write)?;
+                if !file.is_empty()? {
+                    return Err(e);
+                }
+                file
+            }
+            other => other?,
+        };
+        file.sync()?;
+        mark::create(disk, dir, &Mark::empty(0))?;
+        disk.sync_dir(dir)?;
+        match dir.parent() {
+            Some(parent) => disk.sync_dir(parent),
+            None => Ok(()),
+        }
+    }
+
+    /// Everything in `segments` is durable.
+    pub(super) fn restored(
+        disk: Arc<dyn Disk>,
+        dir: Arc<Path>,
+        segments: VecDeque<Segment>,
+        log_start: i64,
+        mark: Arc<MarkFile>,
+    ) -> Self {
+        let active = segments.back().expect("a log has an active segment");
+        let durable = boundary(active);
+        let size = segments.iter().map(|s| s.size).sum();
+        let log = Self {
+            disk,
+            dir,
+            log_start: log_start.max(segments[0].base),
+            durable,
+            mark,
+            size,
+            segments,
+            unsynced_bytes: 0,
+            dirty: Vec::new(),
+            new_names: false,
+            syncing: None,
+            unmarked: Some(0),
+            fenced: false,
+        };
+        log.check();
+        log
+    }
+
+    /// The log start offset: the first that can be read.
+    pub fn start_offset(&self) -> i64 {
+        self.log_start
+    }
+
+    /// The next offset to assign.
+    pub fn end_offset(&self) -> i64 {
+        self.active().end
+    }
+
+    /// Everything below is on disk.
+    pub fn durable_offset(&self) -> i64 {
+        self.durable.offset
+    }
+
+    /// Bytes of all segments.
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
+    /// How many segments there are, the active one included.
+    pub fn segment_count(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Bytes that are not known to be durable.
+    pub fn unsynced_bytes(&self) -> u64 {
+        self.unsynced_bytes
+    }
+
+    /// Whether an error has ended appends and syncs for good.
+    pub fn fenced(&self) -> bool {
+        self.fenced
+    }
+
+    /// Ends appends and syncs for good.
+    pub fn fence(&mut self) {
+        self.fenced = true;
+    }
+
+    /// Appends whole batches whose offsets continue at [`Log::end_offset`], rolling first when it is due. `parts` together
+    /// are exactly the batches, with base offsets and leader epochs set. `wall` is the wall clock in milliseconds.
+    pub fn append(
+        &mut self,
+        parts: &[IoSlice<'_>],
+        batches: &[Appended],
+        settings: &LogSettings,
+        wall: i64,
+    ) -> Result<(), AppendError> {
+        if self.fenced {
+            return Err(AppendError::Fenced);
+        }
+        let bytes = self.check_append(parts, batches);
+        let Some(last) = batches.last() else { return Ok(()) };
+        if self.roll_is_due(bytes, last.last_offset, settings, wall) {
+            self.roll().map_err(AppendError::Refused)?;
+        }
+        let file = self.active_file();
+        let was_clean = self.active_is_clean(&file);
+        if let Err(e) = file.write_at(self.active().size, parts) {
+            return Err(self.undo_append(&*file, e));
+        }
+        if was_clean {
+            self.dirty.push(file);
+        }
+        let active = self.segments.back_mut().expect("a log has an active segment");
+        active.first_append.get_or_insert(wall);
+        for batch in batches {
+            active.push(batch, settings.index_interval_bytes);
+        }
+        self.size += bytes;
+        self.unsynced_bytes += bytes;
+        Ok(())
+    }
+
+    /// What a worker must do to make everything appended so far durable. `None` when nothing is unsynced, a sync is under
+    /// way, or the log is fenced. Index entries and the mark are included now and then, and always with `mark`.
+    pub fn begin_sync(&mut self, mark: bool) -> Option<Sync> {
+        if self.fenced || self.syncing.is_some() {
+            return None;
+        }
+        let mark_is_behind = self.unmarked != Some(0);
+        if self.dirty.is_empty() && !(mark && mark_is_behind) {
+            return None;
+        }
+        let mark = mark || self.unmarked.is_none_or(|bytes| bytes + self.unsynced_bytes >= MARK_INTERVAL);
+        let index: Vec<_> =
+            if mark { self.segments.iter().filter_map(Segment::unwritten).collect() } else { Vec::new() };
+        let index_from = index.first().map_or(i64::MAX, |w| w.base);
+        self.syncing = Some(Syncing { bytes: self.unsynced_bytes, index_from });
+        Some(Sync {
+            dir: self.dir.clone(),
+            files: std::mem::take(&mut self.dirty),
+            new_names: std::mem::take(&mut self.new_names),
+            target: boundary(self.active()),
+            index,
+            mark: mark.then(|| (self.mark.clone(), self.log_start)),
+        })
+    }
+
+    /// Takes the outcome of the sync that was under way: moves the durable offset, or fences the log for good. A file
+    /// whose sync has failed must never be synced again, because the kernel then answers that all is well.
+    pub fn synced(&mut self, done: Synced) -> io::Result<()> {
+        let syncing = self.syncing.take().expect("one sync is under way");
+        if let Err(e) = done.result {
+            self.fenced = true;
+            return Err(e);
+        }
+        assert!(done.target.offset >= self.durable.offset, "the durable offset never moves back");
+        self.durable = done.target;
+        self.unsynced_bytes -= syncing.bytes;
+        self.unmarked = match done.marked {
+            // A roll in the meantime wants the next mark.
+            true if self.active().base == done.target.segment => Some(0),
+            true => None,
+            false => self.unmarked.map(|bytes| bytes + syncing.bytes),
+        };
+        for (base, written) in done.index {
+            if let Some(segment) = self.segments.iter_mut().find(|s| s.base == base) {
+                match written {
+                    Ok(count) => segment.set_written(count),
+                    Err(()) => segment.index_failed(),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Drops segments from the front that lie wholly below the log start offset, or that retention no longer wants: as long
+    /// as `retention_bytes` remain without them, or when their newest record is more than `retention_ms` old; -1 keeps
+    /// them. A segment whose records carry no timestamp does not expire by time. Returns what a worker has to unlink.
+    pub fn expire(&mut self, wall: i64, retention_bytes: i64, retention_ms: i64) -> Option<Unlink> {
+        self.shed();
+        if self.fenced {
+            return None;
+        }
+        let mut gone = Vec::new();
+        while self.front_may_go() && self.front_has_expired(wall, retention_bytes, retention_ms) {
+            let segment = self.segments.pop_front().expect("checked");
+            self.size -= segment.size;
+            gone.push((segment.base, segment.backing));
+        }
+        if gone.is_empty() {
+            return None;
+        }
+        self.log_start = self.log_start.max(self.segments[0].base);
+        Some(Unlink { dir: self.dir.clone(), mark: self.begin_mark(), segments: gone })
+    }
+
+    /// Moves the log start offset up, in memory. [`Log::begin_mark`] makes it durable.
+    pub fn trim(&mut self, to: i64) {
+        self.log_start = self.log_start.max(to.min(self.end_offset()));
+    }
+
+    /// What a worker must do to make the log start offset durable.
+    pub fn begin_mark(&mut self) -> MarkWrite {
+        MarkWrite { mark: self.mark.clone(), durable: self.durable, log_start: self.log_start }
+    }
+
+    /// The last step of a clean stop: syncs what is unsynced, completes the index and the mark. Blocks.
+    pub fn close(&mut self) -> io::Result<()> {
+        assert!(self.syncing.is_none(), "the last sync has been handed back");
+        if self.fenced {
+            return Err(io::Error::other("the log was fenced by an earlier error"));
+        }
+        let disk = self.disk.clone();
+        // The entry for the end is what lets the next start trust the index without looking at the log.
+        self.segments.back_mut().expect("a log has an active segment").push_boundary();
+        self.unmarked = None;
+        let sync = self.begin_sync(true).expect("the mark is always behind here");
+        let done = sync.run(&*disk);
+        self.synced(done)?;
+        disk.sync_dir(&self.dir)
+    }
+
+    /// The segment that holds an offset, or the next one if it lies in a gap.
+    pub(super) fn segment_at(&self, offset: i64) -> &Segment {
+        self.segments_from(offset).next().unwrap_or(self.active())
+    }
+
+    /// The segments that end after an offset.
+    pub(super) fn segments_from(&self, offset: i64) -> impl Iterator<Item = &Segment> {
+        let first = self.segments.partition_point(|s| s.end <= offset);
+        self.segments.range(first..)
+    }
+
+    fn active(&self) -> &Segment {
+        self.segments.back().expect("a log has an active segment")
+    }
+
+    fn active_file(&self) -> Arc<dyn File> {
+        self.active().backing.file().expect("the active segment is open").clone()
+    }
+
+    fn active_is_clean(&self, file: &Arc<dyn File>) -> bool {
+        self.dirty.last().is_none_or(|last| !Arc::ptr_eq(last, file))
+    }
+
+    fn check_append(&self, parts: &[IoSlice<'_>], batches: &[Appended]) -> u64 {
+        let mut next = self.end_offset();
+        let mut bytes = 0;
+        for batch in batches {
+            assert!(batch.base_offset == next && batch.last_offset >= next, "offsets continue at the end");
+            next = batch.last_offset + 1;
+            bytes += u64::from(batch.size);
+        }
+        let given: usize = parts.iter().map(|p| p.len()).sum();
+        assert_eq!(given as u64, bytes, "the parts are exactly the batches");
+        bytes
+    }
+
+    fn roll_is_due(&self, bytes: u64, last_offset: i64, settings: &LogSettings, wall: i64) -> bool {
+        let active = self.active();
+        let too_old = active.first_append.is_some_and(|first| {
+            wall.saturating_sub(first) > i64::try_from(settings.segment_ms).unwrap_or(i64::MAX)
+        });
+        let too_big = active.size + bytes > settings.segment_bytes || !active.can_hold(bytes, last_offset);
+        active.size > 0 && (too_old || too_big)
+    }
+
+    /// Seals the active segment and starts the next one. The new name is made durable by the next sync.
+    fn roll(&mut self) -> io::Result<()> {
+        let base = self.end_offset();
+        let file = self.disk.open(&self.dir.join(log_name(base)), Open::CreateNew)?;
+        self.segments.back_mut().expect("a log has an active segment").push_boundary();
+        let backing = Backing::opened(self.disk.clone(), self.dir.clone(), base, Vec::new(), file);
+        self.segments.push_back(Segment::empty(backing));
+        self.new_names = true;
+        self.unmarked = None;
+        Ok(())
+    }
+
+    /// After a failed write nobody knows what lies behind the last good batch. A full disk is no reason to stop for good if
+    /// the file can be cut back; anything else is.
+    fn undo_append(&mut self, file: &dyn File, error: io::Error) -> AppendError {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull, WriteZero};
+        let no_room = matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge | WriteZero);
+        if no_room && file.truncate(self.active().size).is_ok() {
+            return AppendError::Refused(error);
+        }
+        self.fenced = true;
+        AppendError::Failed(error)
+    }
+
+    /// The active segment stays, what is not durable stays, and so does one whose index a worker may be writing.
+    fn front_may_go(&self) -> bool {
+        let front = &self.segments[0];
+        let index_in_use = self.syncing.as_ref().is_some_and(|s| s.index_from <= front.base);
+        self.segments.len() > 1 && front.end <= self.durable.offset && !index_in_use
+    }
+
+    fn front_has_expired(&self, wall: i64, retention_bytes: i64, retention_ms: i64) -> bool {
+        let front = &self.segments[0];
+        let too_much = u64::try_from(retention_bytes).is_ok_and(|keep| self.size - front.size >= keep);
+        let too_old = retention_ms >= 0
+            && front.max_timestamp >= 0
+            && wall.saturating_sub(front.max_timestamp) > retention_ms;
+        front.end <= self.log_start || too_much || too_old
+    }
+
+    fn shed(&mut self) {
+        let last = self.segments.len() - 1;
+        for (i, segment) in self.segments.iter_mut().enumerate() {
+            segment.shed(i == last);
+        }
+    }
+
+    /// The invariants at the top of this file.
+    pub(super) fn check(&self) {
+        assert!(self.log_start <= self.end_offset() && self.durable.offset <= self.end_offset());
+        for (a, b) in self.segments.iter().zip(self.segments.iter().skip(1)) {
+            assert!(a.base <= a.end && a.end <= b.base, "segments are sorted and do not overlap");
+        }
+    }
+}
+
+fn boundary(segment: &Segment) -> Boundary {
+    Boundary { segment: segment.base, position: segment.size, offset: segment.end }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::*;
+    use crate::disk::sim::Crash;
+
+    #[test]
+    fn what_is_appended_is_read_from_every_offset() {
+        let mut b = Bench::new();
+        for i in 0..60 {
+            b.append(1 + i % 4);
+        }
+        assert!(b.log.segment_count() > 3, "rolled by size");
+        b.sync(false);
+        assert_eq!(b.log.durable_offset(), b.log.end_offset());
+        let end = b.log.end_offset();
+        for from in 0..end {
+            let (bytes, next) = b.read(from, end, 1).unwrap().unwrap();
+            let (base, batch) = b.batches.iter().rfind(|(base, _)| *base <= from).unwrap();
+            assert_eq!((&bytes, next), (batch, last(*base, batch) + 1), "from {from}");
+        }
+        assert!(b.read(end, end, 1).unwrap().is_none());
+        assert!(b.read(end + 1, end + 1, 1).is_err());
+        b.check_all();
+    }
+
+    #[test]
+    fn a_clean_stop_is_trusted_and_reads_the_same() {
+        let mut b = Bench::new();
+        for round in 0..5 {
+            for i in 0..13 {
+                b.append(1 + i % 3);
+            }
+            let report = b.reopen();
+            assert!(report.clean && report.is_uneventful(), "round {round}: {report:?}");
+            b.check_all();
+        }
+    }
+
+    #[test]
+    fn after_a_loss_of_power_the_durable_prefix_is_there() {
+        for how in [Crash::KeepAll, Crash::LoseAll, Crash::Random(7)] {
+            let mut b = Bench::new();
+            for i in 0..40 {
+                b.append(1 + i % 4);
+            }
+            b.sync(false);
+            let durable = b.log.durable_offset();
+            for _ in 0..10 {
+                b.append(2);
+            }
+            b.sim.crash(how);
+            let (log, report) = open(&b.disk, false);
+            b.log = log;
+            assert!(!report.clean);
+            assert!(b.log.end_offset() >= durable, "{how:?}");
+            b.batches.retain(|(base, _)| *base < b.log.end_offset());
+            b.check_all();
+        }
+    }
+}

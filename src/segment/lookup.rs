@@ -1,0 +1,118 @@
+//! Finding the first record at or after a timestamp.
+//!
+//! Invariant: everything before the answer, from the log start offset on, is older than the timestamp; within a
+//! compressed batch, which is not opened here, the answer is the batch.
+
+use std::io;
+use std::sync::Arc;
+
+use krappy_wire::batch::{self, Header, Records};
+
+use super::Log;
+use super::index::{self, Entry};
+use super::segment::{Backing, Segment};
+use super::walk::{Step, Walk};
+
+/// Attribute bit 3: all records carry the broker's clock, which is the batch's max timestamp.
+const LOG_APPEND_TIME: i16 = 0x08;
+
+/// A lookup that a worker can run; it sees the log as it was when it was made.
+pub struct Lookup {
+    timestamp: i64,
+    log_start: i64,
+    parts: Vec<Part>,
+}
+
+/// A segment that may hold the answer.
+struct Part {
+    backing: Arc<Backing>,
+    base: i64,
+    size: u64,
+    start: Start,
+}
+
+enum Start {
+    At(Entry),
+    /// The index must be loaded, up to this entry.
+    Cold(Entry),
+}
+
+impl Log {
+    /// The first record at or after `timestamp`, in milliseconds since 1970.
+    pub fn lookup_timestamp(&self, timestamp: i64) -> Lookup {
+        let parts = self.segments_from(self.start_offset()).filter(|s| s.max_timestamp >= timestamp);
+        let parts = parts.map(|s| Part::new(s, timestamp)).collect();
+        Lookup { timestamp, log_start: self.start_offset(), parts }
+    }
+}
+
+impl Lookup {
+    /// Offset and timestamp of the first record that is not older, if there is one. In a compressed batch: the offset of
+    /// the batch (or the log start offset, if that lies in it) and the batch's max timestamp. Runs on a worker.
+    pub fn run(self) -> io::Result<Option<(i64, i64)>> {
+        for part in &self.parts {
+            if let Some(found) = self.search(part)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    fn search(&self, part: &Part) -> io::Result<Option<(i64, i64)>> {
+        let start = match part.start {
+            Start::At(entry) => entry,
+            Start::Cold(end) => {
+                let entries = part.backing.load_index(end)?;
+                entries[index::floor_timestamp(entries, self.timestamp)]
+            }
+        };
+        let file = &**part.backing.open_file()?;
+        let offset = part.base + i64::from(start.relative);
+        // Damaged ranges are stepped over: what lies behind them is still the first that can be read.
+        for (at, offset, limit) in part.backing.runs(u64::from(start.position), offset, part.size) {
+            let mut walk = Walk::new(file, at, offset, limit, false);
+            if let Some(found) = self.walk(&mut walk)? {
+                return Ok(Some(found));
+            }
+        }
+        Ok(None)
+    }
+
+    fn walk(&self, walk: &mut Walk<'_>) -> io::Result<Option<(i64, i64)>> {
+        loop {
+            let before = (walk.position, walk.offset);
+            let Step::Batch(header, _) = walk.step()? else { return Ok(None) };
+            if header.max_timestamp < self.timestamp || header.last_offset() < self.log_start {
+                continue;
+            }
+            let after = (walk.position, walk.offset);
+            (walk.position, walk.offset) = before;
+            let found = self.in_batch(&header, walk.batch(header.size())?);
+            (walk.position, walk.offset) = after;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+    }
+
+    fn in_batch(&self, header: &Header, bytes: &[u8]) -> Option<(i64, i64)> {
+        let (_, batch) = batch::first(bytes).ok()?;
+        let whole_batch = Some((header.base_offset.max(self.log_start), header.max_timestamp));
+        if header.codec() != 0 || header.attributes & LOG_APPEND_TIME != 0 {
+            return whole_batch;
+        }
+        let fits = |r: &batch::Record<'_>| r.timestamp >= self.timestamp && r.offset >= self.log_start;
+        let found = Records::new(batch).ok()?.flatten().find(fits)?;
+        Some((found.offset, found.timestamp))
+    }
+}
+
+impl Part {
+    fn new(segment: &Segment, timestamp: i64) -> Self {
+        let start = match segment.before_timestamp(timestamp) {
+            Some(entry) => Start::At(entry),
+            None => Start::Cold(segment.cold_end()),
+        };
+        Part { backing: segment.backing.clone(), base: segment.base, size: segment.size, start }
+    }
+}

@@ -1,0 +1,47 @@
+//! The log of a partition: record batches in segment files.
+//!
+//! ```text
+//!  start_offset            durable_offset   end_offset
+//!   v                                  v     v
+//!  [ 00000000000000000000.log ][ 00000000000000004711.log ....
+//!    sealed: never written again  active: appends go here
+//!
+//!  in the same directory: 00000000000000000000.index   sparse index, a cache
+//!                         mark                         what is durable, and where the log starts
+//!                         quarantine                   ranges found damaged, if any
+//!                         torn-<base>-<position>       what recovery cut off, if anything
+//! ```
+//!
+//! This module knows batches and files, and nothing of topics, clients or settings tables. `docs/FORMATS.md` has every
+//! byte of every file.
+//!
+//! Read in this order: [`log`] (append, roll, retention), [`read`], [`sync`] (what workers do and why it is durable),
+//! [`segment`] and [`index`] (finding an offset), [`mark`], then [`recover`] with [`survey`], which is what all the rest
+//! makes possible.
+//!
+//! Invariants: what is below the durable offset survives a loss of power; bytes are never served unchecked; what recovery
+//! keeps is a prefix of what was appended; what it cannot keep it sets aside and reports, and destroys nothing.
+
+pub mod index;
+mod log;
+mod lookup;
+pub mod mark;
+pub mod quarantine;
+mod read;
+mod recover;
+#[allow(clippy::module_inception)]
+mod segment;
+pub mod survey;
+mod sync;
+pub mod torn;
+pub mod walk;
+
+#[cfg(test)]
+mod testing;
+
+pub use log::{AppendError, Appended, Log, LogSettings};
+pub use lookup::Lookup;
+pub use read::{Read, ReadError, Warm};
+pub use recover::{OpenError, Recovery};
+pub use segment::{index_name, log_name};
+pub use sync::{MarkWrite, Sync, Synced, Unlink};

@@ -1,0 +1,125 @@
+//! What the tests of this module share: batches to append, and a log on a simulated disk.
+
+use std::io::IoSlice;
+use std::path::Path;
+use std::sync::Arc;
+
+use krappy_wire::batch::Builder;
+
+use super::{AppendError, Appended, Log, LogSettings, Read, ReadError, Recovery};
+use crate::chunk::Buffers;
+use crate::disk::Disk;
+use crate::disk::sim::SimDisk;
+
+/// Where the log lies.
+pub const DIR: &str = "/0";
+
+/// Small segments, and an index entry per few batches.
+pub fn settings() -> LogSettings {
+    LogSettings { segment_bytes: 2_000, segment_ms: 10_000, index_interval_bytes: 200 }
+}
+
+/// One batch of `records` records at `base`; timestamps count up from `timestamp`.
+pub fn batch(base: i64, records: i32, timestamp: i64) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut builder = Builder::open(&mut out, timestamp);
+    for i in 0..records {
+        let value = format!("value {}", base + i64::from(i));
+        let timestamp = timestamp + i64::from(i);
+        builder.push(&mut out, timestamp, Some(b"key"), Some(value.as_bytes()), std::iter::empty());
+    }
+    builder.close(&mut out, base, 0, None);
+    out
+}
+
+/// A log on a simulated disk, and everything that was appended to it.
+pub struct Bench {
+    pub sim: SimDisk,
+    pub disk: Arc<dyn Disk>,
+    pub log: Log,
+    pub batches: Vec<(i64, Vec<u8>)>,
+    pub buffers: Buffers,
+    pub wall: i64,
+}
+
+pub fn open(disk: &Arc<dyn Disk>, clean: bool) -> (Log, Recovery) {
+    Log::open(disk, Path::new(DIR), clean, None, &settings(), &mut |_| {}).unwrap()
+}
+
+impl Bench {
+    pub fn new() -> Self {
+        let sim = SimDisk::new(1);
+        let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+        Log::create(&*disk, Path::new(DIR)).unwrap();
+        let (log, report) = open(&disk, true);
+        assert!(report.clean && report.is_uneventful(), "{report:?}");
+        Bench { sim, disk, log, batches: Vec::new(), buffers: Buffers::new(1 << 20), wall: 1_000 }
+    }
+
+    pub fn try_append(&mut self, records: i32) -> Result<(), AppendError> {
+        let base = self.log.end_offset();
+        let bytes = batch(base, records, self.wall);
+        let appended = Appended {
+            base_offset: base,
+            last_offset: base + i64::from(records) - 1,
+            size: bytes.len() as u32,
+            max_timestamp: self.wall + i64::from(records) - 1,
+        };
+        self.log.append(&[IoSlice::new(&bytes)], &[appended], &settings(), self.wall)?;
+        self.batches.push((base, bytes));
+        Ok(())
+    }
+
+    pub fn append(&mut self, records: i32) {
+        self.try_append(records).unwrap();
+    }
+
+    pub fn sync(&mut self, mark: bool) {
+        if let Some(sync) = self.log.begin_sync(mark) {
+            let done = sync.run(&*self.disk);
+            self.log.synced(done).unwrap();
+        }
+    }
+
+    /// Closes the log properly and opens it again.
+    pub fn reopen(&mut self) -> Recovery {
+        self.log.close().unwrap();
+        let (log, report) = open(&self.disk, true);
+        self.log = log;
+        report
+    }
+
+    /// Reads, warming up as often as it takes.
+    pub fn read(
+        &mut self,
+        from: i64,
+        until: i64,
+        max_bytes: usize,
+    ) -> Result<Option<(Vec<u8>, i64)>, ReadError> {
+        loop {
+            match self.log.read(from, until, max_bytes, &mut self.buffers)? {
+                Read::Batches { chunk, next } => return Ok(Some((chunk.as_slice().to_vec(), next))),
+                Read::Empty => return Ok(None),
+                Read::Cold(warm) => warm.run().map_err(ReadError::Io)?,
+            }
+        }
+    }
+
+    /// Reads everything from the start offset to the end, and compares with what was appended.
+    pub fn check_all(&mut self) {
+        let mut at = self.log.start_offset();
+        let end = self.log.end_offset();
+        while at < end {
+            let (bytes, next) = self.read(at, end, 500).unwrap().expect("something is there");
+            let expected: Vec<_> =
+                self.batches.iter().filter(|(b, bytes)| *b < next && last(*b, bytes) >= at).collect();
+            assert_eq!(bytes, expected.iter().flat_map(|(_, b)| b.clone()).collect::<Vec<_>>(), "from {at}");
+            at = next;
+        }
+    }
+}
+
+/// Offset of the last record of a batch.
+pub fn last(base: i64, bytes: &[u8]) -> i64 {
+    base + i64::from(i32::from_be_bytes(bytes[23..27].try_into().unwrap()))
+}
