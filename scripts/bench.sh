@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds for speed, starts a broker on a temporary folder and a free port, and runs the benchmarks of krappyctl against it.
+# Builds for speed, starts a broker on a temporary folder and a free port, and runs the benchmarks of krappyctl on it.
 #
 #   scripts/bench.sh [ARGUMENTS OF krappyctl bench]
 set -euo pipefail
