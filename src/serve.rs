@@ -1,7 +1,7 @@
 //! `krappy serve`: from settings to a running loop, what is said on the way, and the exit status at the end.
 //!
-//! Invariant: standard output gets exactly one line, `READY host:port`, at the moment the broker serves, and only when it is
-//! no terminal; everything meant for people goes to standard error.
+//! Invariant: standard output gets exactly one line, `READY host:port`, at the moment the broker serves, and only when
+//! it is no terminal; everything meant for people goes to standard error.
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;

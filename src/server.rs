@@ -1,11 +1,11 @@
 //! Connections joined to the broker. Generic over the stream, so that the simulator runs this very code.
 //!
-//! A turn: the reactor notes who is ready ([`Server::ready`]) and what workers have answered ([`Server::complete`]), then
-//! [`Server::turn`] lets each connection that has work read and ask, up to its budget; ends with one write per
+//! A turn: the reactor notes who is ready ([`Server::ready`]) and what workers have answered ([`Server::complete`]),
+//! then [`Server::turn`] lets each connection that has work read and ask, up to its budget; ends with one write per
 //! partition; and sends what became ready.
 //!
-//! Invariant: a connection with work that it could do now is queued, or set aside for a reason whose end queues it again
-//! (a completion, a released reservation), or an event for it is still to come.
+//! Invariant: a connection with work that it could do now is queued, or set aside for a reason whose end queues it
+//! again (a completion, a released reservation), or an event for it is still to come.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};

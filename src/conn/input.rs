@@ -106,8 +106,8 @@ impl Input {
         }
     }
 
-    /// Makes sure that there is room behind `end`: a pooled buffer for ordinary reading, a growing one for a large frame.
-    /// It at most doubles what has arrived, so a declared length alone costs nothing.
+    /// Makes sure that there is room behind `end`: a pooled buffer for ordinary reading, a growing one for a large
+    /// frame. It at most doubles what has arrived, so a declared length alone costs nothing.
     fn make_room(&mut self, pool: &mut Buffers) {
         let have = self.end - self.start;
         let wanted = if self.need > READ { self.need.min((2 * have).max(READ)) } else { READ };

@@ -1,10 +1,10 @@
-//! One client without its socket: bytes come in by [`Conn::fill`], become requests in [`Conn::next_request`], replies go
-//! back by [`Conn::reply`], bytes leave by [`Conn::drain`].
+//! One client without its socket: bytes come in by [`Conn::fill`], become requests in [`Conn::next_request`], replies
+//! go back by [`Conn::reply`], bytes leave by [`Conn::drain`].
 //!
 //! Invariants: memory of a connection <= its half-read frame + its unsent output + a record per stream; readiness is
-//! state, set by events and cleared by `WouldBlock`, so a connection that stops early for fairness or backpressure loses
-//! no event; a request is consumed only when the broker took it, so what is not taken waits in the input buffer and, when
-//! that is full, in the client's own socket.
+//! state, set by events and cleared by `WouldBlock`, so a connection that stops early for fairness or backpressure
+//! loses no event; a request is consumed only when the broker took it, so what is not taken waits in the input buffer
+//! and, when that is full, in the client's own socket.
 
 pub mod input;
 
@@ -165,8 +165,8 @@ impl Conn {
         (self.may_fetch() && self.session.has_ready()) || (arrived > 0 && arrived >= self.input.needed())
     }
 
-    /// Whether another fetch may be issued: what was read for this client and not sent is memory, and cold by the time it
-    /// leaves.
+    /// Whether another fetch may be issued: what was read for this client and not sent is memory, and cold by the time
+    /// it leaves.
     fn may_fetch(&self) -> bool {
         self.output.unsent() < READ_AHEAD
     }

@@ -1,8 +1,8 @@
 //! The native language on one connection: frames in, broker requests out, and back.
 //!
-//! Streams live here, not in the broker: a consumer stream remembers its positions, so a poll is a fetch with the positions
-//! filled in, and a subscription is a fetch that is issued again as long as there is credit. The broker only ever sees
-//! independent requests.
+//! Streams live here, not in the broker: a consumer stream remembers its positions, so a poll is a fetch with the
+//! positions filled in, and a subscription is a fetch that is issued again as long as there is credit. The broker only
+//! ever sees independent requests.
 //!
 //! Invariants: a stream has at most one fetch under way; every request that was counted in flight is counted out by its
 //! reply; a fetch whose stream has closed is answered into nothing, and still counted until then.

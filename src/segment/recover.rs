@@ -10,7 +10,8 @@
 //!                       quarantined             forward  forward      aside
 //! ```
 //!
-//! * Below the mark everything was durable once, so damage is rot: the range is quarantined and what follows it is kept.
+//! * Below the mark everything was durable once, so damage is rot: the range is quarantined and what follows it is
+//!   kept.
 //! * Above the mark, what is kept ends at the first bad batch. The rest goes to side files.
 //! * The tail, whole batches above the mark, may be bytes that a failed sync left in memory only: the kernel then calls
 //!   them clean, and no later sync writes them. So they are copied to a new file, which becomes durable for certain.
@@ -131,8 +132,9 @@ impl fmt::Display for OpenError {
 impl std::error::Error for OpenError {}
 
 impl Log {
-    /// Opens the log in a directory. `clean`: the last stop was clean (or [`Log::create`] has just run). `visit` sees the
-    /// header of every batch from the one that holds the offset `walk_from` on; with `None` it sees none. May block.
+    /// Opens the log in a directory. `clean`: the last stop was clean (or [`Log::create`] has just run). `visit` sees
+    /// the header of every batch from the one that holds the offset `walk_from` on; with `None` it sees none. May
+    /// block.
     pub fn open(
         disk: &Arc<dyn Disk>,
         dir: &Path,
