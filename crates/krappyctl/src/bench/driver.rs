@@ -1,8 +1,8 @@
 //! Pipelined load over nonblocking sockets, one thread for all connections. The echo limit and the broker are driven by
 //! the same code, so that what the driver costs is in both.
 //!
-//! Invariant: a request's time begins when it is due, not when the socket takes it, so a stalled broker cannot hide what
-//! it delayed.
+//! Invariant: a request's time begins when it is due, not when the socket takes it, so a stalled broker cannot hide
+//! what it delayed.
 
 use super::sys::{self, PollFd};
 use crate::failure::{Failure, REFUSED};

@@ -1,5 +1,5 @@
-//! `bench`: the machine's limits, the broker's workloads, and both side by side. Written against the wire format and raw
-//! sockets, so that the measuring costs little and is the same for limits and broker.
+//! `bench`: the machine's limits, the broker's workloads, and both side by side. Written against the wire format and
+//! raw sockets, so that the measuring costs little and is the same for limits and broker.
 
 pub mod args;
 mod conns;
