@@ -276,7 +276,8 @@ fn greet(stream: &TcpStream, address: &str, client: &str) -> Result<BrokerInfo, 
     let mut reading = stream;
     reading.read_exact(&mut first).map_err(|e| match e.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Error::TimedOut("the broker did not greet"),
-        _ => not_krappy("it closed the connection without a greeting".into()),
+        // A broker that is just being stopped does this as well, so it may be tried again.
+        _ => Error::Disconnected(format!("{address} closed the connection without a greeting")),
     })?;
     if &first == b"HTTP" {
         return Err(not_krappy("that port speaks HTTP".into()));

@@ -23,7 +23,7 @@ pub fn health(global: &Global, out: &mut Out) -> Result<(), Failure> {
     });
     let (healthy, text) = match verdict {
         Ok((software, took, 0)) => {
-            (true, format!("healthy: krappy {software} at {} answered in {}", global.broker, duration(took)))
+            (true, format!("healthy: {software} at {} answered in {}", global.broker, duration(took)))
         }
         Ok((_, _, fenced)) => (false, format!("unhealthy: {fenced} partitions do not take writes")),
         Err(failure) => (false, format!("unhealthy: {}", failure.message)),

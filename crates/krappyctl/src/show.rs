@@ -27,13 +27,13 @@ fn find(session: &Session, at: &RecordAddress, limit: Duration) -> Result<Consum
         Failure::new(NOT_FOUND, format!("{topic} has no partition {partition}: it has {count}"))
     })?;
     if !(known.log_start..known.high_watermark).contains(offset) {
-        return Err(Failure::new(NOT_FOUND, format!("{topic}/{partition} has no offset {offset}")).hint(
-            format!(
-                "it holds {} to {}, the last not included",
-                grouped(known.log_start.into()),
-                grouped(known.high_watermark.into())
-            ),
-        ));
+        let holds = match known.high_watermark - known.log_start {
+            ..1 => "it is empty".into(),
+            _ => format!("it holds {} to {}", number(known.log_start), number(known.high_watermark - 1)),
+        };
+        return Err(
+            Failure::new(NOT_FOUND, format!("{topic}/{partition} has no offset {offset}")).hint(holds)
+        );
     }
     let consumer =
         session.client.consumer(topic.as_str()).partition(*partition).start(Start::Offset(*offset));
@@ -50,6 +50,10 @@ fn find(session: &Session, at: &RecordAddress, limit: Duration) -> Result<Consum
         }
     }
     Err(Failure::new(NO_CONNECTION, "the record did not come in time"))
+}
+
+fn number(offset: i64) -> String {
+    grouped(offset.into())
 }
 
 fn details(record: &ConsumerRecord, out: &mut Out) -> Result<(), Failure> {

@@ -267,10 +267,23 @@ pub fn run(
     answered: bool,
 ) -> Result<Outcome, Failure> {
     let started = Instant::now();
-    let mut run =
-        Run { conns, template, pace, until, answered, started, sent: 0, next: 0, latency: histogram() };
-    let requests = run.finish()?;
-    Ok(Outcome { requests, elapsed: started.elapsed(), latency: run.latency })
+    let (latency, last_news) = (histogram(), started);
+    let mut run = Run {
+        conns,
+        template,
+        pace,
+        until,
+        answered,
+        started,
+        last_news,
+        over: false,
+        sent: 0,
+        next: 0,
+        latency,
+    };
+    run.finish()?;
+    let end = if answered { run.last_news } else { Instant::now() };
+    Ok(Outcome { requests: run.sent, elapsed: end - started, latency: run.latency })
 }
 
 struct Run<'a> {
@@ -280,21 +293,23 @@ struct Run<'a> {
     until: Until,
     answered: bool,
     started: Instant,
+    last_news: Instant,
+    /// Nothing more will be due.
+    over: bool,
     sent: u64,
     next: usize,
     latency: Histogram<u64>,
 }
 
 impl Run<'_> {
-    fn finish(&mut self) -> Result<u64, Failure> {
+    fn finish(&mut self) -> Result<(), Failure> {
         sys::exact_timers();
         let mut fds: Vec<PollFd> = self.conns.iter().map(|c| sys::poll_fd(c.stream.as_raw_fd())).collect();
         let mut buffer = vec![0; READ];
-        let mut last_news = Instant::now();
         loop {
             let wait = self.send()?;
             if self.ended() {
-                return Ok(self.sent);
+                return Ok(());
             }
             for (fd, conn) in fds.iter_mut().zip(&*self.conns) {
                 sys::watch_output(fd, !conn.queue.is_empty());
@@ -302,13 +317,13 @@ impl Run<'_> {
             sys::poll(&mut fds, wait).map_err(|e| broken(&e))?;
             for (fd, conn) in fds.iter().zip(&mut *self.conns) {
                 if fd.revents != 0 {
-                    last_news = Instant::now();
+                    self.last_news = Instant::now();
                 }
                 if sys::readable(fd) {
                     conn.drain(&mut buffer, &mut self.latency)?;
                 }
             }
-            if last_news.elapsed() > STALL {
+            if self.last_news.elapsed() > STALL {
                 return Err(Failure::new(crate::failure::NO_CONNECTION, "no answer for 30 s"));
             }
         }
@@ -328,14 +343,13 @@ impl Run<'_> {
     }
 
     fn fill(&mut self, now: Instant, in_flight: usize) -> Duration {
+        self.over |= now.duration_since(self.started) >= self.until.duration;
         for conn in &mut *self.conns {
             let busy = |c: &Conn| if self.answered { c.unanswered } else { c.queue.len() };
-            while busy(conn) < in_flight
-                && self.sent < self.until.requests
-                && now.duration_since(self.started) < self.until.duration
-            {
+            while busy(conn) < in_flight && !self.over {
                 conn.enqueue(now, self.answered);
                 self.sent += 1;
+                self.over |= self.sent >= self.until.requests;
             }
         }
         Duration::from_millis(100)
@@ -344,7 +358,8 @@ impl Run<'_> {
     fn schedule(&mut self, now: Instant, rate: u64) -> Duration {
         loop {
             let due = self.started + Duration::from_nanos((self.sent as f64 * 1e9 / rate as f64) as u64);
-            if self.over(due) {
+            self.over |= self.sent >= self.until.requests || due - self.started >= self.until.duration;
+            if self.over {
                 return Duration::from_millis(100);
             }
             if due > now {
@@ -356,12 +371,8 @@ impl Run<'_> {
         }
     }
 
-    fn over(&self, at: Instant) -> bool {
-        self.sent >= self.until.requests || at.duration_since(self.started) >= self.until.duration
-    }
-
     fn ended(&self) -> bool {
-        self.over(Instant::now()) && self.conns.iter().all(|c| c.unanswered == 0 && c.queue.is_empty())
+        self.over && self.conns.iter().all(|c| c.unanswered == 0 && c.queue.is_empty())
     }
 }
 
