@@ -1,10 +1,10 @@
 //! What the broker is told at start: settings and limits, each with its name, default, bounds and meaning.
 //!
-//! Invariant: [`table`] is the only place where a setting is named. Flags, environment, file, `krappy config print`, the
-//! commented file and the manual all come from it, so none of them can differ from what the broker does.
+//! Invariant: [`table`] is the only place where a setting is named. Flags, environment, file, `krappy config print`,
+//! the commented file and the manual all come from it, so none of them can differ from what the broker does.
 //!
-//! [`value`] reads and writes single values, [`topic`] holds the settings that a topic may have of its own, [`load`]
-//! decides which source wins, and [`text`] writes it all down for people.
+//! [`value`] reads and writes single values, [`topic`] holds the settings that a topic may have of its own,
+//! [`mod@load`] decides which source wins, and [`text`] writes it all down for people.
 
 pub mod load;
 pub mod nearest;
@@ -28,13 +28,15 @@ pub struct Limits {
     pub max_frame: u32,
     /// `queued.max.request.bytes`: bytes of half-read frames, all connections; at it a large frame is not read on.
     pub input_budget: usize,
-    /// `max.in.flight`: unanswered requests of one connection; at it the connection is not read. Long polls do not count.
+    /// `max.in.flight`: unanswered requests of one connection; at it the connection is not read. Long polls do not
+    /// count.
     pub max_in_flight: usize,
     /// `max.streams`: streams registered on one connection; at it a registration is refused.
     pub max_streams: usize,
     /// `output.limit.bytes`: unsent bytes of one connection; at it its requests are not read.
     pub output_limit: usize,
-    /// `unflushed.max.bytes`: appended bytes not yet durable, all partitions; at it publishing connections are not read.
+    /// `unflushed.max.bytes`: appended bytes not yet durable, all partitions; at it publishing connections are not
+    /// read.
     pub unflushed_budget: u64,
     /// `fetch.max.bytes`: most bytes of one Records reply (a first batch that is larger comes whole).
     pub fetch_max_bytes: usize,

@@ -1,4 +1,5 @@
-//! An index file: what is believed of it is a prefix of what lies there, in order, and writing it again gives the bytes.
+//! An index file: what is believed of it is a prefix of what lies there, in order, and writing it again gives the
+//! bytes.
 #![no_main]
 
 use krappy::segment::index::{self, ENTRY, Entry, HEADER};

@@ -1,6 +1,6 @@
 //! Whatever lies in a partition's folder, recovery opens it or refuses, and what is read afterwards are whole batches
-//! that were there before. Here even the mark may lie under a checksum that is right; what is kept of an honest log is the
-//! business of `segment_recover`.
+//! that were there before. Here even the mark may lie under a checksum that is right; what is kept of an honest log is
+//! the business of `segment_recover`.
 #![no_main]
 
 use std::sync::Arc;

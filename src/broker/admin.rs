@@ -147,8 +147,8 @@ impl Broker {
         }
     }
 
-    /// After a failed creation the count of partitions under way is not known from the logs; a failure is rare enough to
-    /// let the limit be approximate until nothing is under way.
+    /// After a failed creation the count of partitions under way is not known from the logs; a failure is rare enough
+    /// to let the limit be approximate until nothing is under way.
     fn recount_creating(&mut self) {
         if !self.catalog.iter().any(|(_, t)| matches!(t.state, State::Creating(_))) {
             self.creating = 0;

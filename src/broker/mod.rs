@@ -1,5 +1,6 @@
-//! All state of the broker in one value. [`Broker::handle`], [`Broker::complete`], [`Broker::tick`] and [`Broker::flush`]
-//! go in; replies and jobs come out. Nothing here sleeps, reads a clock or knows a socket, so the simulator runs it whole.
+//! All state of the broker in one value. [`Broker::handle`], [`Broker::complete`], [`Broker::tick`] and
+//! [`Broker::flush`] go in; replies and jobs come out. Nothing here sleeps, reads a clock or knows a socket, so the
+//! simulator runs it whole.
 //!
 //! Invariants: every request that is taken is answered exactly once; a reply is never ready before what it promises is
 //! true; the work of one call is bounded by the request, never by how much is stored.
@@ -422,7 +423,8 @@ impl Broker {
         id
     }
 
-    /// A producer id that was never handed out: the boot epoch, which is durable before the first request, above a count.
+    /// A producer id that was never handed out: the boot epoch, which is durable before the first request, above a
+    /// count.
     fn new_producer_id(&mut self) -> i64 {
         let id = i64::from(self.identity.boot_epoch) << 32 | i64::from(self.next_producer);
         self.next_producer = self.next_producer.checked_add(1).expect("fewer than 4 G producers in one run");

@@ -1,7 +1,7 @@
 //! The table of settings.
 //!
-//! Invariant: every field of [`Config`] that somebody may set has exactly one entry here or, for the defaults of topics,
-//! in [`super::topic::TABLE`]; the bounds of an entry fit its field.
+//! Invariant: every field of [`Config`] that somebody may set has exactly one entry here or, for the defaults of
+//! topics, in [`super::topic::TABLE`]; the bounds of an entry fit its field.
 
 use super::Config;
 use super::topic::{self, TopicSetting};

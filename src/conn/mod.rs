@@ -1,10 +1,10 @@
-//! One client without its socket: bytes come in by [`Conn::fill`], become requests in [`Conn::next_request`], replies go
-//! back by [`Conn::reply`], bytes leave by [`Conn::drain`].
+//! One client without its socket: bytes come in by [`Conn::fill`], become requests in [`Conn::next_request`], replies
+//! go back by [`Conn::reply`], bytes leave by [`Conn::drain`].
 //!
 //! Invariants: memory of a connection <= its half-read frame + its unsent output + a record per stream; readiness is
-//! state, set by events and cleared by `WouldBlock`, so a connection that stops early for fairness or backpressure loses
-//! no event; a request is consumed only when the broker took it, so what is not taken waits in the input buffer and, when
-//! that is full, in the client's own socket.
+//! state, set by events and cleared by `WouldBlock`, so a connection that stops early for fairness or backpressure
+//! loses no event; a request is consumed only when the broker took it, so what is not taken waits in the input buffer
+//! and, when that is full, in the client's own socket.
 
 pub mod input;
 
@@ -17,6 +17,9 @@ use crate::native::{Greeting, Session, Step, Violation};
 use crate::output::Output;
 use crate::time::{Now, Time};
 use input::{Fill, Input};
+
+/// Unsent bytes up to which the next fetch of a subscription is issued.
+const READ_AHEAD: usize = 1 << 20;
 
 /// What [`Conn::next_request`] came to.
 #[derive(Debug)]
@@ -90,10 +93,11 @@ impl Conn {
     /// The next request that the client has made or that its subscriptions want.
     pub fn next_request(&mut self, limits: &Limits, greeting: &Greeting) -> Result<Next<'_>, Violation> {
         let bytes = self.input.bytes();
-        if bytes.is_empty() && !self.session.has_ready() {
+        let may_fetch = self.may_fetch();
+        if bytes.is_empty() && !(may_fetch && self.session.has_ready()) {
             return Ok(Next::Nothing);
         }
-        Ok(match self.session.step(bytes, self.output.gather(), limits, greeting)? {
+        Ok(match self.session.step(bytes, self.output.gather(), limits, greeting, may_fetch)? {
             Step::Request { slot, request, consumed } => Next::Request { slot, request, consumed },
             Step::Handled(consumed) => Next::Handled(consumed),
             Step::Partial(need) => Next::Partial(need),
@@ -158,7 +162,13 @@ impl Conn {
     /// Whether a whole frame or a wanted fetch may be waiting to be parsed.
     pub fn has_work(&self) -> bool {
         let arrived = self.input.bytes().len();
-        self.session.has_ready() || (arrived > 0 && arrived >= self.input.needed())
+        (self.may_fetch() && self.session.has_ready()) || (arrived > 0 && arrived >= self.input.needed())
+    }
+
+    /// Whether another fetch may be issued: what was read for this client and not sent is memory, and cold by the time
+    /// it leaves.
+    fn may_fetch(&self) -> bool {
+        self.output.unsent() < READ_AHEAD
     }
 
     /// Bytes that must be reserved before the half-read frame may be read on.
@@ -201,6 +211,16 @@ impl Conn {
     /// Says that the broker is stopping.
     pub fn go_away(&mut self, message: &str) {
         self.session.go_away(message, self.output.gather());
+    }
+
+    /// Whether input has arrived that is not consumed.
+    pub fn is_half_read(&self) -> bool {
+        self.input.is_partial()
+    }
+
+    /// Gives up input memory beyond what is half-read.
+    pub fn settle_input(&mut self, pool: &mut Buffers) {
+        self.input.settle(pool);
     }
 
     /// Called when the turn leaves this connection alone: gives up memory, notes since when a frame is half-read.

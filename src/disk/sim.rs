@@ -3,7 +3,7 @@
 //! Invariant: whatever POSIX leaves open is decided by the seed, and by nothing else: the same calls on the same seed
 //! give the same content, faults and [`SimDisk::state_hash`]. It is meant for one thread at a time.
 //!
-//! [`tree`] holds names, [`content`] the bytes of a file, [`faults`] the plan of what goes wrong; here they meet the
+//! `tree.rs` holds names, `content.rs` the bytes of a file, `faults.rs` the plan of what goes wrong; here they meet the
 //! traits.
 
 mod content;

@@ -121,8 +121,8 @@ struct Inbox {
 }
 
 impl Consumer {
-    /// Waits up to `timeout` for records. Returns what has arrived, at least one frame's worth; empty when nothing came,
-    /// also while the broker cannot be reached.
+    /// Waits up to `timeout` for records. Returns what has arrived, at least one frame's worth; empty when nothing
+    /// came, also while the broker cannot be reached.
     ///
     /// An error about a position (see [`Error::Unreadable`], [`Error::Compressed`]) comes again at each poll until
     /// [`Consumer::seek`] moves away from it.
