@@ -205,11 +205,6 @@ impl Conn {
         self.output.unsent()
     }
 
-    /// Bytes of input memory held.
-    pub fn input_held(&self) -> usize {
-        self.input.held()
-    }
-
     /// Says that the broker is stopping.
     pub fn go_away(&mut self, message: &str) {
         self.session.go_away(message, self.output.gather());
