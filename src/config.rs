@@ -54,6 +54,8 @@ pub struct Limits {
     pub max_topics: usize,
     /// `max.partitions`: partitions, all topics; at it creation is refused.
     pub max_partitions: usize,
+    /// `disk.min.free.bytes`: free bytes on the disk below which nothing is published; 0 switches this off.
+    pub min_free: u64,
     /// `drain.ms`: after SIGTERM, connections have this long to take what they are owed.
     pub drain_ms: u64,
 }
@@ -76,6 +78,7 @@ impl Default for Limits {
             turn_read: 256 << 10,
             max_topics: 10_000,
             max_partitions: 20_000,
+            min_free: 64 << 20,
             drain_ms: 10_000,
         }
     }

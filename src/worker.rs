@@ -100,10 +100,11 @@ impl Job {
     }
 }
 
-/// Prefix of a topic folder that is being made. `+` is not allowed in topic names, so it cannot be one.
-pub const CREATING: &str = "+creating-";
+/// Prefix of a topic folder that is being made. `+` is not allowed in topic names, so it cannot be one. The longest topic
+/// name leaves room for 6 bytes in a file name of 255.
+pub const CREATING: &str = "+new-";
 /// Prefix of a topic folder that is being removed.
-pub const DELETING: &str = "+deleting-";
+pub const DELETING: &str = "+gone-";
 /// Name of the text file that describes a topic.
 pub const PROPERTIES: &str = "topic.properties";
 

@@ -34,6 +34,7 @@ pub fn all() -> Vec<Seed> {
         ("mark", marks()),
         ("quarantine", quarantines()),
         ("segment_bytes", partitions()),
+        ("segment_recover", crashes()),
     ] {
         for (i, bytes) in inputs.into_iter().enumerate() {
             seeds.push(Seed { target, name: format!("seed-{i:02}"), bytes });
@@ -220,6 +221,19 @@ fn partitions() -> Vec<Vec<u8>> {
         image(2 | 4, 0, 0, 4, size * 4, &rotten),
         image(2 | 8, 2, size * 2, 2, size * 2, &whole),
         image(2 | 8, 3, size * 2, 1, size, torn),
+    ]
+}
+
+/// See [`crate::crash`] for what the bytes mean.
+fn crashes() -> Vec<Vec<u8>> {
+    vec![
+        vec![0, 0, 0, 0, 0, 0],
+        vec![3, 6, 6, 0, 0, 0, 9, 40],
+        vec![3, 6, 3, 0, 70, 0, 9, 40],
+        vec![3, 8, 5, 4, 10, 0, 9, 40, 200],
+        vec![3, 8, 6, 3, 0, 2, 0, 0, 90, 1, 1, 0, 70, 4, 9],
+        vec![3, 8, 2, 5, 0, 1, 0, 1, 0, 8, 30],
+        vec![2, 8, 4, 4, 20, 1, 1, 0, 9, 1, 30],
     ]
 }
 

@@ -14,7 +14,7 @@ use super::{Broker, Taken};
 use crate::api::{
     At, ErrorCode, PartitionKey, Refusal, Reply, ReplyTo, TopicDescription, TopicKey, TopicLine,
 };
-use crate::config::TopicSettings;
+use crate::config::TopicOverrides;
 use crate::segment::Log;
 use crate::time::Now;
 use crate::worker::{CreateTopic, Job};
@@ -67,15 +67,15 @@ impl Broker {
         }
         let count = partitions.unwrap_or(self.config.num_partitions as i32);
         self.check_counts(count)?;
-        let mut effective = self.config.topic.clone();
+        let mut own = TopicOverrides::default();
         for (key, value) in settings {
-            effective.set(key, value).map_err(|e| Refusal::new(ErrorCode::InvalidConfig, e))?;
+            own.set(key, value).map_err(|e| Refusal::new(ErrorCode::InvalidConfig, e))?;
         }
         let topic = Topic {
             name: name.to_owned(),
             id: self.new_id(),
-            settings: effective,
-            own: settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            settings: own.over(&self.config.topic),
+            own,
             partitions: Vec::new(),
             state: State::Creating(vec![waiting]),
         };
@@ -256,15 +256,12 @@ impl Broker {
                 segments: p.log.segment_count() as u32,
                 fenced: p.log.fenced(),
             });
-        let settings = TopicSettings::KEYS.iter().map(|&key| {
-            let source = if topic.own.iter().any(|(k, _)| k == key) { "topic" } else { "default" };
-            (key, topic.settings.get(key).expect("every key has a value"), source)
-        });
+        let settings = topic.own.describe(&self.config.topic).into_iter();
         TopicDescription {
             name: topic.name.clone(),
             id: topic.id,
             partitions: partitions.collect(),
-            settings: settings.collect(),
+            settings: settings.map(|d| (d.name, d.value.clone(), d.source())).collect(),
         }
     }
 

@@ -20,10 +20,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::api::{ConnId, ErrorCode, PartitionKey, Refusal, Reply, ReplyTo, Request};
+use crate::api::{ConnId, PartitionKey, Reply, ReplyTo, Request};
 use crate::chunk::Buffers;
 use crate::config::Config;
-use crate::disk::Disk;
+use crate::disk::{Disk, Space};
 use crate::metrics::Metrics;
 use crate::time::{Now, Time};
 use crate::timers::Timers;
@@ -34,6 +34,8 @@ use open::Identity;
 use parked::{ParkId, ParkedFetches};
 use partition::Partition;
 
+/// How often the room on the disk is looked at, milliseconds.
+const SPACE_CHECK_MS: u64 = 5_000;
 /// Bytes of read buffers kept between fetches.
 const READ_BUFFERS: usize = 4 << 20;
 
@@ -104,6 +106,9 @@ pub struct Broker {
     next_producer: u32,
     ids: u64,
     next_retention: Time,
+    next_space: Time,
+    /// Less than `disk.min.free.bytes` was free when it was last looked at.
+    disk_low: bool,
     flush_timers: Timers<PartitionKey>,
     draining: bool,
     fatal: Option<String>,
@@ -135,6 +140,8 @@ impl Broker {
             next_producer: 0,
             ids: seed,
             next_retention: Time::default(),
+            next_space: Time::default(),
+            disk_low: false,
             flush_timers: Timers::default(),
             draining: false,
             fatal: None,
@@ -187,7 +194,7 @@ impl Broker {
                 }
             }
             Done::Marked(key, result, to) => self.marked(key, result, to),
-            Done::Space(_) => {}
+            Done::Space(space) => self.space_seen(space),
         }
     }
 
@@ -241,12 +248,29 @@ impl Broker {
             self.next_retention = now.time.plus_ms(self.config.retention_check_ms);
             self.retain(now);
         }
+        if now.time >= self.next_space {
+            self.next_space = now.time.plus_ms(SPACE_CHECK_MS);
+            self.jobs.push(Job::Space(self.config.data_dir.clone()));
+        }
         while let Some(key) = self.flush_timers.take_due(now.time) {
             match self.flush_due(key) {
                 Some(due) if due > now.time => self.flush_timers.insert(due, key),
                 Some(_) => self.mark_dirty(key),
                 None => {}
             }
+        }
+    }
+
+    /// Below the limit nothing is published any more, so that what must be written, such as deletions and marks, still
+    /// can; a quarter above it publishing begins again, so that the state does not flicker.
+    fn space_seen(&mut self, space: io::Result<Space>) {
+        let limit = self.config.limits.min_free;
+        let Ok(space) = space else { return };
+        let low = if self.disk_low { space.free < limit + limit / 4 } else { space.free < limit };
+        if low != self.disk_low {
+            let what = if low { "publishing is refused" } else { "publishing goes on" };
+            log::warn!("{} bytes are free on the disk: {what} (disk.min.free.bytes={limit})", space.free);
+            self.disk_low = low;
         }
     }
 
@@ -263,7 +287,7 @@ impl Broker {
     /// When [`Broker::tick`] has something to do next.
     pub fn next_deadline(&self) -> Time {
         let others = [self.parked.next_deadline(), self.flush_timers.next()];
-        others.into_iter().flatten().fold(self.next_retention, Time::min)
+        others.into_iter().flatten().fold(self.next_retention.min(self.next_space), Time::min)
     }
 
     /// Ends the turn: one write for each partition that gathered records, and the syncs that are due.
@@ -455,10 +479,5 @@ impl Broker {
             assert!(chain.is_sorted(), "log start, high watermark and log end are in order: {chain:?}");
         }
         assert!(self.dirty.is_empty(), "a turn ends with everything written");
-    }
-
-    /// A refusal for a request that this version does not know how to serve.
-    pub fn not_available(what: &str) -> Refusal {
-        Refusal::new(ErrorCode::NotAvailable, format!("{what} is not available in this version of krappy"))
     }
 }

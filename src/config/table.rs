@@ -343,6 +343,14 @@ const LIMITS: &[Setting] = &[
          POLICY_VIOLATION."
     ),
     amount!(
+        "disk.min.free.bytes",
+        Limits,
+        bytes(0, TIB),
+        limits.min_free,
+        "Free bytes on the disk of the data folder. Protects what must still be written, such as deletions. Below it \
+         nothing is published, until there is a quarter more again. 0 switches this off."
+    ),
+    amount!(
         "drain.ms",
         Limits,
         millis(0, HOUR),

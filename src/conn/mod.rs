@@ -109,6 +109,8 @@ impl Conn {
         if n > 0 {
             self.input.consume(n);
             self.last_request = now.time;
+            // The frame that was waited for is whole; if another is half-read behind it, its time begins anew.
+            self.frame_began = None;
         }
     }
 
@@ -201,11 +203,6 @@ impl Conn {
     /// Unsent bytes.
     pub fn unsent(&self) -> usize {
         self.output.unsent()
-    }
-
-    /// Bytes of input memory held.
-    pub fn input_held(&self) -> usize {
-        self.input.held()
     }
 
     /// Says that the broker is stopping.

@@ -172,6 +172,7 @@ impl Client {
                 Err(e) if matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe) => {
                     return Got::Closed;
                 }
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) => panic!("no answer and no end: {e}"),
             }
         }

@@ -135,6 +135,11 @@ impl Broker {
         self.stdout.try_iter().collect()
     }
 
+    /// Waits until it has written this to standard error.
+    pub fn says(&self, text: &str) {
+        eventually(&format!("the broker says {text:?}"), || self.said().contains(text));
+    }
+
     /// Resident memory, bytes.
     pub fn resident(&self) -> u64 {
         let status = self.proc("status");
