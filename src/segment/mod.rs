@@ -22,6 +22,7 @@
 //! Invariants: what is below the durable offset survives a loss of power; bytes are never served unchecked; what recovery
 //! keeps is a prefix of what was appended; what it cannot keep it sets aside and reports, and destroys nothing.
 
+pub mod fuzz;
 pub mod index;
 mod log;
 mod lookup;
