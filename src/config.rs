@@ -1,44 +1,23 @@
-//! Settings and limits, each with its name, default and bounds. Placeholder: the table that drives flags, environment,
-//! file, `config print` and docs belongs here.
+//! What the broker is told at start: settings and limits, each with its name, default, bounds and meaning.
+//!
+//! Invariant: [`table`] is the only place where a setting is named. Flags, environment, file, `krappy config print`,
+//! the commented file and the manual all come from it, so none of them can differ from what the broker does.
+//!
+//! [`value`] reads and writes single values, [`topic`] holds the settings that a topic may have of its own,
+//! [`mod@load`] decides which source wins, and [`text`] writes it all down for people.
+
+pub mod load;
+pub mod nearest;
+pub mod table;
+pub mod text;
+pub mod topic;
+pub mod value;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// Settings of one topic, under Kafka's names. A topic stores only what was set for it; the rest comes from the broker.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopicSettings {
-    /// `segment.bytes`: a segment file is rolled before it grows past this.
-    pub segment_bytes: u64,
-    /// `segment.ms`: a segment is rolled when its first record is older than this, in milliseconds.
-    pub segment_ms: u64,
-    /// `retention.bytes`: sealed segments beyond this many bytes are deleted; -1 keeps them.
-    pub retention_bytes: i64,
-    /// `retention.ms`: sealed segments whose newest record is older are deleted; -1 keeps them.
-    pub retention_ms: i64,
-    /// `flush.messages`: 1 means an ack of `all` waits for the disk; larger is an explicit opt-out.
-    pub flush_messages: u64,
-    /// `flush.ms`: with `flush.messages` above 1, sync at the latest after this many milliseconds. i64::MAX is never.
-    pub flush_ms: i64,
-    /// `max.message.bytes`: largest record batch, in bytes.
-    pub max_message_bytes: u32,
-    /// `index.interval.bytes`: an index entry at most every so many bytes.
-    pub index_interval_bytes: u32,
-}
-
-impl Default for TopicSettings {
-    fn default() -> Self {
-        Self {
-            segment_bytes: 1 << 30,
-            segment_ms: 7 * 24 * 3_600_000,
-            retention_bytes: -1,
-            retention_ms: 7 * 24 * 3_600_000,
-            flush_messages: 1,
-            flush_ms: i64::MAX,
-            max_message_bytes: 1_048_588,
-            index_interval_bytes: 4096,
-        }
-    }
-}
+pub use load::{Given, Loaded, Source, load, parse_file};
+pub use topic::{Described, TopicOverrides, TopicSettings};
 
 /// How long things may take and how large they may grow. Each says whom it protects and what happens at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,13 +28,15 @@ pub struct Limits {
     pub max_frame: u32,
     /// `queued.max.request.bytes`: bytes of half-read frames, all connections; at it a large frame is not read on.
     pub input_budget: usize,
-    /// `max.in.flight`: unanswered requests of one connection; at it the connection is not read. Long polls do not count.
+    /// `max.in.flight`: unanswered requests of one connection; at it the connection is not read. Long polls do not
+    /// count.
     pub max_in_flight: usize,
     /// `max.streams`: streams registered on one connection; at it a registration is refused.
     pub max_streams: usize,
     /// `output.limit.bytes`: unsent bytes of one connection; at it its requests are not read.
     pub output_limit: usize,
-    /// `unflushed.max.bytes`: appended bytes not yet durable, all partitions; at it publishing connections are not read.
+    /// `unflushed.max.bytes`: appended bytes not yet durable, all partitions; at it publishing connections are not
+    /// read.
     pub unflushed_budget: u64,
     /// `fetch.max.bytes`: most bytes of one Records reply (a first batch that is larger comes whole).
     pub fetch_max_bytes: usize,
@@ -73,6 +54,8 @@ pub struct Limits {
     pub max_topics: usize,
     /// `max.partitions`: partitions, all topics; at it creation is refused.
     pub max_partitions: usize,
+    /// `disk.min.free.bytes`: free bytes on the disk below which nothing is published; 0 switches this off.
+    pub min_free: u64,
     /// `drain.ms`: after SIGTERM, connections have this long to take what they are owed.
     pub drain_ms: u64,
 }
@@ -95,6 +78,7 @@ impl Default for Limits {
             turn_read: 256 << 10,
             max_topics: 10_000,
             max_partitions: 20_000,
+            min_free: 64 << 20,
             drain_ms: 10_000,
         }
     }
@@ -119,6 +103,8 @@ pub struct Config {
     pub retention_check_ms: u64,
     /// `on.fsync.error`: `exit` (true) or keep the other partitions going (false).
     pub exit_on_fsync_error: bool,
+    /// `debug.sync.delay.ms`: every sync takes this much longer; for tests of slow disks.
+    pub debug_sync_delay_ms: u64,
     /// Settings of topics that do not set their own.
     pub topic: TopicSettings,
     /// Bounds.
@@ -136,6 +122,7 @@ impl Default for Config {
             num_partitions: 1,
             retention_check_ms: 300_000,
             exit_on_fsync_error: true,
+            debug_sync_delay_ms: 0,
             topic: TopicSettings::default(),
             limits: Limits::default(),
         }

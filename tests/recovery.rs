@@ -337,7 +337,8 @@ fn after_any_failed_sync_a_restart_makes_certain_of_what_it_serves() {
             continue;
         }
         failed += 1;
-        // The process stops. What was never written is still readable, and no later sync of the same file would write it.
+        // The process stops. What was never written is still readable, and no later sync of the same file would write
+        // it.
         sim.crash(Crash::KeepAll);
         recovered_for_good(&sim, &disk, &model).unwrap_or_else(|e| panic!("{e} (sync {n})"));
     }

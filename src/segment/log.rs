@@ -1,11 +1,12 @@
 //! The log of one partition: its segments in order, the last of which grows.
 //!
-//! The poll loop owns a `Log` and appends and reads itself, because both only touch memory and the page cache. What waits
-//! for the device is handed out as a value that a worker runs: [`Sync`], [`MarkWrite`], [`Unlink`], [`Warm`], [`Lookup`].
+//! The poll loop owns a `Log` and appends and reads itself, because both only touch memory and the page cache. What
+//! waits for the device is handed out as a value that a worker runs: [`Sync`], [`MarkWrite`], [`Unlink`], [`Warm`],
+//! [`Lookup`].
 //!
-//! Invariants: `start_offset ≤ end_offset` and `durable_offset ≤ end_offset`; segments are sorted by base offset, do not
-//! overlap, and leave a gap only where recovery has reported one; at most one [`Sync`] is under way; after an error of a
-//! sync the log is fenced for good.
+//! Invariants: `start_offset ≤ end_offset` and `durable_offset ≤ end_offset`; segments are sorted by base offset, do
+//! not overlap, and leave a gap only where recovery has reported one; at most one [`Sync`] is under way; after an error
+//! of a sync the log is fenced for good.
 //!
 //! [`Warm`]: super::Warm
 //! [`Lookup`]: super::Lookup
@@ -20,8 +21,8 @@ use super::segment::{Backing, Segment, log_name};
 use super::sync::{MarkWrite, Sync, Synced, Unlink};
 use crate::disk::{Disk, File, Open};
 
-/// Index entries and the mark are written at most once per so many bytes (and at each roll), so that they cost little; it
-/// bounds what an unclean start has to verify.
+/// Index entries and the mark are written at most once per so many bytes (and at each roll), so that they cost little;
+/// it bounds what an unclean start has to verify.
 const MARK_INTERVAL: u64 = 16 << 20;
 
 /// What decides when a segment is full, and how finely it is indexed.
@@ -60,6 +61,17 @@ pub enum AppendError {
     Failed(io::Error),
 }
 
+impl std::fmt::Display for AppendError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            AppendError::Fenced => f.write_str("the log was fenced by an earlier error"),
+            AppendError::Refused(e) | AppendError::Failed(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for AppendError {}
+
 /// The log of one partition.
 pub struct Log {
     pub(super) disk: Arc<dyn Disk>,
@@ -86,8 +98,8 @@ struct Syncing {
 }
 
 impl Log {
-    /// Makes the directory with an empty first segment, durable: file, directory and its parent are synced. Blocks: runs
-    /// on a worker. May be run again after a crash in the middle.
+    /// Makes the directory with an empty first segment, durable: file, directory and its parent are synced. Blocks:
+    /// runs on a worker. May be run again after a crash in the middle.
     pub fn create(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
         disk.create_dir(dir)?;
         let path = dir.join(log_name(0));
@@ -180,8 +192,9 @@ impl Log {
         self.fenced = true;
     }
 
-    /// Appends whole batches whose offsets continue at [`Log::end_offset`], rolling first when it is due. `parts` together
-    /// are exactly the batches, with base offsets and leader epochs set. `wall` is the wall clock in milliseconds.
+    /// Appends whole batches whose offsets continue at [`Log::end_offset`], rolling first when it is due. `parts`
+    /// together are exactly the batches, with base offsets and leader epochs set. `wall` is the wall clock in
+    /// milliseconds.
     pub fn append(
         &mut self,
         parts: &[IoSlice<'_>],
@@ -215,8 +228,8 @@ impl Log {
         Ok(())
     }
 
-    /// What a worker must do to make everything appended so far durable. `None` when nothing is unsynced, a sync is under
-    /// way, or the log is fenced. Index entries and the mark are included now and then, and always with `mark`.
+    /// What a worker must do to make everything appended so far durable. `None` when nothing is unsynced, a sync is
+    /// under way, or the log is fenced. Index entries and the mark are included now and then, and always with `mark`.
     pub fn begin_sync(&mut self, mark: bool) -> Option<Sync> {
         if self.fenced || self.syncing.is_some() {
             return None;
@@ -275,9 +288,10 @@ impl Log {
         Ok(())
     }
 
-    /// Drops segments from the front that lie wholly below the log start offset, or that retention no longer wants: as long
-    /// as `retention_bytes` remain without them, or when their newest record is more than `retention_ms` old; -1 keeps
-    /// them. A segment whose records carry no timestamp does not expire by time. Returns what a worker has to unlink.
+    /// Drops segments from the front that lie wholly below the log start offset, or that retention no longer wants: as
+    /// long as `retention_bytes` remain without them, or when their newest record is more than `retention_ms` old; -1
+    /// keeps them. A segment whose records carry no timestamp does not expire by time. Returns what a worker has to
+    /// unlink.
     pub fn expire(&mut self, wall: i64, retention_bytes: i64, retention_ms: i64) -> Option<Unlink> {
         self.shed();
         if self.fenced {
@@ -379,8 +393,8 @@ impl Log {
         Ok(())
     }
 
-    /// After a failed write nobody knows what lies behind the last good batch. A full disk is no reason to stop for good if
-    /// the file can be cut back; anything else is.
+    /// After a failed write nobody knows what lies behind the last good batch. A full disk is no reason to stop for
+    /// good if the file can be cut back; anything else is.
     fn undo_append(&mut self, file: &dyn File, error: io::Error) -> AppendError {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull, WriteZero};
         let no_room = matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge | WriteZero);

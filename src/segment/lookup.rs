@@ -47,8 +47,8 @@ impl Log {
 }
 
 impl Lookup {
-    /// Offset and timestamp of the first record that is not older, if there is one. In a compressed batch: the offset of
-    /// the batch (or the log start offset, if that lies in it) and the batch's max timestamp. Runs on a worker.
+    /// Offset and timestamp of the first record that is not older, if there is one. In a compressed batch: the offset
+    /// of the batch (or the log start offset, if that lies in it) and the batch's max timestamp. Runs on a worker.
     pub fn run(self) -> io::Result<Option<(i64, i64)>> {
         for part in &self.parts {
             if let Some(found) = self.search(part)? {

@@ -16,11 +16,12 @@
 //! byte of every file.
 //!
 //! Read in this order: [`log`] (append, roll, retention), [`read`], [`sync`] (what workers do and why it is durable),
-//! [`segment`] and [`index`] (finding an offset), [`mark`], then [`recover`] with [`survey`], which is what all the rest
-//! makes possible.
+//! [`segment`] and [`index`] (finding an offset), [`mark`], then [`recover`] with [`survey`], which is what all the
+//! rest makes possible.
 //!
-//! Invariants: what is below the durable offset survives a loss of power; bytes are never served unchecked; what recovery
-//! keeps is a prefix of what was appended; what it cannot keep it sets aside and reports, and destroys nothing.
+//! Invariants: what is below the durable offset survives a loss of power; bytes are never served unchecked; what
+//! recovery keeps is a prefix of what was appended; what it cannot keep it sets aside and reports, and destroys
+//! nothing.
 
 pub mod fuzz;
 pub mod index;

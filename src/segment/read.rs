@@ -5,11 +5,11 @@
 //!        v               v                v
 //!   -----[batch][batch][batch][batch][batch]-----
 //!        \____________________________________/  one read_cached into one pooled buffer
-//!         skipped       \_______________/        what is handed out: the ends of the chunk are moved, nothing is copied
+//!         skipped       \_______________/        what is handed out: the ends of the chunk are moved, without a copy
 //! ```
 //!
-//! Invariant: every batch handed out has a matching checksum and the base offset that follows from the one before it (the
-//! first one: from its index entry), so a batch in the wrong place is as little served as a damaged one.
+//! Invariant: every batch handed out has a matching checksum and the base offset that follows from the one before it
+//! (the first one: from its index entry), so a batch in the wrong place is as little served as a damaged one.
 
 use std::io;
 use std::sync::Arc;
@@ -117,8 +117,8 @@ impl Log {
         }
     }
 
-    /// About how many bytes lie between two offsets, at most `most`; at least 1 if there is a record. Does no I/O: within
-    /// an index interval it interpolates.
+    /// About how many bytes lie between two offsets, at most `most`; at least 1 if there is a record. Does no I/O:
+    /// within an index interval it interpolates.
     pub fn bytes_between(&self, from: i64, until: i64, most: u64) -> u64 {
         let (from, until) = (from.max(self.start_offset()), until.min(self.end_offset()));
         if from >= until {
@@ -262,8 +262,8 @@ fn cut(bytes: &[u8], mut expected: i64, wanted: Wanted) -> Cut {
     Cut::Batches { from, to: at, next: expected }
 }
 
-/// The offsets that a damaged batch makes unreadable: its own if the batch behind it confirms its header, else up to the
-/// next boundary that the index knows.
+/// The offsets that a damaged batch makes unreadable: its own if the batch behind it confirms its header, else up to
+/// the next boundary that the index knows.
 fn damaged(cut: &Cut, bytes: &[u8], segment: &Segment, near: Between, wanted: Wanted) -> (i64, i64) {
     let next_entry = segment.base + i64::from(near.next.relative);
     let Cut::Damaged { at, expected } = *cut else {

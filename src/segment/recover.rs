@@ -10,7 +10,8 @@
 //!                       quarantined             forward  forward      aside
 //! ```
 //!
-//! * Below the mark everything was durable once, so damage is rot: the range is quarantined and what follows it is kept.
+//! * Below the mark everything was durable once, so damage is rot: the range is quarantined and what follows it is
+//!   kept.
 //! * Above the mark, what is kept ends at the first bad batch. The rest goes to side files.
 //! * The tail, whole batches above the mark, may be bytes that a failed sync left in memory only: the kernel then calls
 //!   them clean, and no later sync writes them. So they are copied to a new file, which becomes durable for certain.
@@ -70,6 +71,40 @@ impl Recovery {
     }
 }
 
+impl fmt::Display for Recovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = Vec::new();
+        if self.mark_lost {
+            said.push("the mark was lost, the whole active segment was checked".to_owned());
+        }
+        if self.torn_bytes > 0 {
+            said.push(format!(
+                "{} torn bytes were cut and kept in {}",
+                self.torn_bytes,
+                self.side_files.join(", ")
+            ));
+        }
+        if self.copied_bytes > 0 {
+            said.push(format!("{} bytes were copied to a new segment", self.copied_bytes));
+        }
+        for hole in &self.quarantined {
+            said.push(format!("damaged range set apart: {hole:?}"));
+        }
+        for (first, last) in &self.gaps {
+            said.push(format!("no file holds the offsets {first} to {last}"));
+        }
+        if self.rebuilt_indexes > 0 {
+            said.push(format!("{} indexes were made anew", self.rebuilt_indexes));
+        }
+        for (what, names) in [("removed leftovers", &self.removed), ("left alone", &self.unknown)] {
+            if !names.is_empty() {
+                said.push(format!("{what}: {}", names.join(", ")));
+            }
+        }
+        f.write_str(&said.join("; "))
+    }
+}
+
 /// Why a log could not be opened.
 #[derive(Debug)]
 pub enum OpenError {
@@ -97,8 +132,9 @@ impl fmt::Display for OpenError {
 impl std::error::Error for OpenError {}
 
 impl Log {
-    /// Opens the log in a directory. `clean`: the last stop was clean (or [`Log::create`] has just run). `visit` sees the
-    /// header of every batch from the one that holds the offset `walk_from` on; with `None` it sees none. May block.
+    /// Opens the log in a directory. `clean`: the last stop was clean (or [`Log::create`] has just run). `visit` sees
+    /// the header of every batch from the one that holds the offset `walk_from` on; with `None` it sees none. May
+    /// block.
     pub fn open(
         disk: &Arc<dyn Disk>,
         dir: &Path,

@@ -1,7 +1,7 @@
 //! Walking the batches of a segment file one after the other.
 //!
-//! Invariant: a batch is yielded only if its header parses, it lies whole before the limit, and its base offset is the one
-//! expected there: the batch's own checksum does not cover the base offset, so continuity is what checks it. With
+//! Invariant: a batch is yielded only if its header parses, it lies whole before the limit, and its base offset is the
+//! one expected there: the batch's own checksum does not cover the base offset, so continuity is what checks it. With
 //! `verify`, the checksum matches as well.
 
 use std::io;
@@ -104,7 +104,8 @@ impl<'a> Walk<'a> {
         Ok(Step::Batch(header, at))
     }
 
-    /// The bytes of the batch that the walk stands before, which a verifying step would read: whole if it fits the limit.
+    /// The bytes of the batch that the walk stands before, which a verifying step would read: whole if it fits the
+    /// limit.
     pub fn batch(&mut self, size: usize) -> io::Result<&[u8]> {
         self.bytes(size)
     }

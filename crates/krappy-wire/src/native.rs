@@ -13,6 +13,9 @@ use crate::frame;
 
 /// Version of the language spoken here.
 pub const VERSION: u16 = 1;
+/// Most settings of one CreateTopic; more are malformed. An empty setting is 4 bytes on the wire and 32 in memory, so
+/// without a bound a large frame would cost many times its size.
+pub const MAX_SETTINGS: u16 = 256;
 
 /// Codes of requests (below 0x80) and replies (0x80 and above): the lower half of the frame type.
 pub mod code {
@@ -407,8 +410,12 @@ impl<'a> Request<'a> {
             code::CREATE_TOPIC => {
                 let topic = r.string()?;
                 let partitions = r.i32()?;
+                let count = r.u16()?;
+                if count > MAX_SETTINGS {
+                    return Err(Malformed::BadValue);
+                }
                 let mut settings = Vec::new();
-                for _ in 0..r.u16()? {
+                for _ in 0..count {
                     settings.push((r.string()?, r.string()?));
                 }
                 Request::CreateTopic { topic, partitions, settings }
@@ -1037,6 +1044,18 @@ mod tests {
         assert_eq!(records[0].headers().count(), 2);
         assert_eq!(records[0].headers().nth(1), Some((&b"i"[..], Some(&b"x"[..]))));
         assert_eq!((records[1].timestamp, records[1].key), (5, None));
+    }
+
+    #[test]
+    fn a_topic_takes_a_bounded_number_of_settings() {
+        let decode = |count| {
+            let request = Request::CreateTopic { topic: "t", partitions: 1, settings: vec![("", ""); count] };
+            let mut frame = Vec::new();
+            request.encode(HEAD, &mut frame);
+            Request::decode(code::CREATE_TOPIC, body(&frame).1).map(|_| ())
+        };
+        assert_eq!(decode(usize::from(MAX_SETTINGS)), Ok(()));
+        assert_eq!(decode(usize::from(MAX_SETTINGS) + 1), Err(Malformed::BadValue));
     }
 
     #[test]

@@ -1,14 +1,15 @@
-//! The simulated file system itself: names and content, each as a running process sees it and as a power cut leaves it.
+//! The names of the simulated file system, each as a running process sees it and as a power cut leaves it.
 //!
-//! Invariant: `durable` changes only by a successful sync or a crash; between the two, `visible` is `durable` with every
-//! unsynced change applied in order. A change that a failed sync has covered stays visible and can never become durable:
-//! that is what Linux does with pages whose write-back failed.
+//! Invariant: durable names change only by a successful sync of their directory or by a crash; between the two, the
+//! visible names are the durable ones with every unsynced change applied in order. A change that a failed sync has
+//! covered stays visible and can never become durable.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
+use super::content::Content;
 use super::{Crash, Rng};
 use crate::disk::{Entry, Kind};
 
@@ -16,8 +17,6 @@ use crate::disk::{Entry, Kind};
 pub(super) type Id = u64;
 
 const ROOT: Id = 0;
-/// What a device writes whole or not at all.
-const SECTOR: usize = 512;
 
 #[derive(Debug, Clone)]
 pub(super) struct Tree {
@@ -37,27 +36,6 @@ enum Node {
 struct Names {
     visible: BTreeMap<String, Id>,
     durable: BTreeMap<String, Id>,
-}
-
-#[derive(Debug, Clone, Default, Hash)]
-struct Content {
-    visible: Vec<u8>,
-    durable: Vec<u8>,
-    unsynced: Vec<Change>,
-    handles: usize,
-}
-
-#[derive(Debug, Clone, Hash)]
-struct Change {
-    what: What,
-    /// A sync that covered this change has failed.
-    doomed: bool,
-}
-
-#[derive(Debug, Clone, Hash)]
-enum What {
-    Write { at: usize, bytes: Vec<u8> },
-    Resize { len: usize },
 }
 
 #[derive(Debug, Clone)]
@@ -92,7 +70,10 @@ impl Tree {
 
     pub(super) fn find_file(&self, path: &Path) -> io::Result<Id> {
         let id = self.find(path)?;
-        self.file(id).map(|_| id)
+        match self.nodes[&id] {
+            Node::File(_) => Ok(id),
+            Node::Dir(_) => Err(os_error(libc::EISDIR)),
+        }
     }
 
     pub(super) fn create_file(&mut self, path: &Path) -> io::Result<Id> {
@@ -119,6 +100,9 @@ impl Tree {
     }
 
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
+        if to != from && to.starts_with(from) {
+            return Err(os_error(libc::EINVAL));
+        }
         let (from, to) = (self.locate(from)?, self.locate(to)?);
         let id = self.lookup(&from).ok_or_else(|| os_error(libc::ENOENT))?;
         if from == to {
@@ -159,7 +143,7 @@ impl Tree {
 
     fn describe(&self, name: &str, id: Id) -> Entry {
         let (kind, len) = match &self.nodes[&id] {
-            Node::File(content) => (Kind::File, content.visible.len() as u64),
+            Node::File(content) => (Kind::File, content.visible().len() as u64),
             Node::Dir(_) => (Kind::Dir, 0),
         };
         Entry { name: name.to_owned(), kind, len }
@@ -241,20 +225,6 @@ impl Tree {
             Node::File(_) => Err(os_error(libc::ENOTDIR)),
         }
     }
-
-    fn file(&self, id: Id) -> io::Result<&Content> {
-        match &self.nodes[&id] {
-            Node::File(content) => Ok(content),
-            Node::Dir(_) => Err(os_error(libc::EISDIR)),
-        }
-    }
-
-    fn file_mut(&mut self, id: Id) -> &mut Content {
-        match self.nodes.get_mut(&id) {
-            Some(Node::File(content)) => content,
-            _ => panic!("no file has the number {id}"),
-        }
-    }
 }
 
 impl NameWhat {
@@ -286,57 +256,27 @@ impl NameWhat {
     }
 }
 
-/// Content of files.
+/// Files.
 impl Tree {
-    pub(super) fn visible(&self, id: Id) -> &[u8] {
-        &self.file(id).expect("a handle is a file's").visible
-    }
-
-    pub(super) fn durable(&self, id: Id) -> &[u8] {
-        &self.file(id).expect("a handle is a file's").durable
-    }
-
-    pub(super) fn write(&mut self, id: Id, at: u64, bytes: Vec<u8>) {
-        self.file_mut(id).change(What::Write { at: at as usize, bytes });
-    }
-
-    pub(super) fn resize(&mut self, id: Id, len: u64) {
-        self.file_mut(id).change(What::Resize { len: len as usize });
-    }
-
-    pub(super) fn sync(&mut self, id: Id) {
-        let content = self.file_mut(id);
-        let (doomed, synced) = std::mem::take(&mut content.unsynced).into_iter().partition(|c| c.doomed);
-        content.unsynced = doomed;
-        for change in synced {
-            change.what.apply(&mut content.durable);
+    /// The content of a file.
+    pub(super) fn file(&self, id: Id) -> &Content {
+        match &self.nodes[&id] {
+            Node::File(content) => content,
+            Node::Dir(_) => panic!("number {id} is a directory"),
         }
     }
 
-    /// A sync of this file failed: its unsynced changes stay readable until the next crash and are lost then.
-    pub(super) fn doom(&mut self, id: Id) {
-        self.file_mut(id).unsynced.iter_mut().for_each(|c| c.doomed = true);
-    }
-
-    /// Changes bytes behind the file system's back, in memory and on the device.
-    pub(super) fn tamper(&mut self, id: Id, change: impl Fn(&mut Vec<u8>)) {
-        let content = self.file_mut(id);
-        change(&mut content.visible);
-        change(&mut content.durable);
-    }
-
-    pub(super) fn opened(&mut self, id: Id) {
-        self.file_mut(id).handles += 1;
-    }
-
-    pub(super) fn closed(&mut self, id: Id) {
-        self.file_mut(id).handles -= 1;
+    pub(super) fn file_mut(&mut self, id: Id) -> &mut Content {
+        match self.nodes.get_mut(&id) {
+            Some(Node::File(content)) => content,
+            _ => panic!("no file has the number {id}"),
+        }
     }
 
     /// Bytes of all files that have a name.
     pub(super) fn used(&self) -> u64 {
         let files = self.files();
-        files.iter().map(|(_, id)| self.visible(*id).len() as u64).sum()
+        files.iter().map(|(_, id)| self.file(*id).visible().len() as u64).sum()
     }
 
     /// Every file with its path, in order.
@@ -356,69 +296,13 @@ impl Tree {
     }
 }
 
-impl Content {
-    fn change(&mut self, what: What) {
-        what.apply(&mut self.visible);
-        self.unsynced.push(Change { what, doomed: false });
-    }
-}
-
-impl What {
-    fn apply(&self, content: &mut Vec<u8>) {
-        match self {
-            What::Write { at, bytes } => overwrite(content, *at, bytes),
-            What::Resize { len } => content.resize(*len, 0),
-        }
-    }
-
-    /// What a power cut leaves of this change.
-    fn apply_some(&self, content: &mut Vec<u8>, rng: &mut Rng) {
-        match (rng.below(5), self) {
-            (0, _) => {}
-            // The new length reached the device and the content did not.
-            (1, What::Write { at, bytes }) => {
-                let end = at + bytes.len();
-                if content.len() < end {
-                    content.resize(end, 0);
-                }
-            }
-            (2, What::Write { at, bytes }) => tear(content, *at, bytes, rng),
-            _ => self.apply(content),
-        }
-    }
-}
-
-fn overwrite(content: &mut Vec<u8>, at: usize, bytes: &[u8]) {
-    let end = at + bytes.len();
-    if content.len() < end {
-        content.resize(end, 0);
-    }
-    content[at..end].copy_from_slice(bytes);
-}
-
-/// Each sector of a write survives or not, on its own; the length reaches the end of the write or of what survived.
-fn tear(content: &mut Vec<u8>, at: usize, bytes: &[u8], rng: &mut Rng) {
-    let mut from = 0;
-    while from < bytes.len() {
-        let to = bytes.len().min(from + SECTOR - (at + from) % SECTOR);
-        if rng.below(2) == 0 {
-            overwrite(content, at + from, &bytes[from..to]);
-        }
-        from = to;
-    }
-    let end = at + bytes.len();
-    if content.len() < end && rng.below(2) == 0 {
-        content.resize(end, 0);
-    }
-}
-
 /// Crashes.
 impl Tree {
     /// Leaves what a crash of this kind leaves. No handle survives it.
     pub(super) fn crash(&mut self, how: Crash) {
         for node in self.nodes.values_mut() {
             if let Node::File(content) = node {
-                content.handles = 0;
+                content.forget_handles();
             }
         }
         match how {
@@ -469,7 +353,7 @@ impl Tree {
             }
         }
         self.nodes.retain(|id, node| {
-            reachable.contains(id) || matches!(node, Node::File(content) if content.handles > 0)
+            reachable.contains(id) || matches!(node, Node::File(content) if content.is_open())
         });
     }
 
@@ -487,17 +371,6 @@ impl Tree {
             }
         }
         hasher.finish()
-    }
-}
-
-impl Content {
-    fn cut_power(&mut self, mut rng: Option<&mut Rng>) {
-        for change in std::mem::take(&mut self.unsynced) {
-            if let (false, Some(rng)) = (change.doomed, rng.as_mut()) {
-                change.what.apply_some(&mut self.durable, rng);
-            }
-        }
-        self.visible = self.durable.clone();
     }
 }
 

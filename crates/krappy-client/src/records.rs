@@ -1,0 +1,276 @@
+//! Received records: frames that were checked when they arrived, and an iterator that walks them without copying.
+//!
+//! Invariant: every batch in a [`Records`] is whole, intact, uncompressed and walked, so iterating cannot fail.
+
+use crate::error::Error;
+use crate::slice::Slice;
+use krappy_wire::batch::{self, Record};
+use krappy_wire::native::RecordsPart;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// One record as it was read.
+///
+/// ```no_run
+/// # let client = krappy_client::Client::connect("127.0.0.1:9092")?;
+/// # let mut consumer = client.consumer("orders").build()?;
+/// for record in &consumer.poll(std::time::Duration::from_secs(1))? {
+///     println!("{}/{}@{}", record.topic, record.partition, record.offset);
+/// }
+/// # Ok::<(), krappy_client::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConsumerRecord {
+    /// The topic.
+    pub topic: Arc<str>,
+    /// The partition.
+    pub partition: i32,
+    /// The offset.
+    pub offset: i64,
+    /// Milliseconds since 1970.
+    pub timestamp: i64,
+    /// The key, or null.
+    pub key: Option<Slice>,
+    /// The value, or null.
+    pub value: Option<Slice>,
+    /// Name and value, in order. Names need not be UTF-8.
+    pub headers: Vec<(Slice, Option<Slice>)>,
+}
+
+/// What one poll brought. Empty when nothing came in time.
+///
+/// ```no_run
+/// # let client = krappy_client::Client::connect("127.0.0.1:9092")?;
+/// # let mut consumer = client.consumer("orders").build()?;
+/// let records = consumer.poll(std::time::Duration::from_secs(1))?;
+/// println!("{} records, {} bytes", records.len(), records.bytes());
+/// # Ok::<(), krappy_client::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Records {
+    topic: Arc<str>,
+    batches: Vec<Piece>,
+    count: usize,
+    bytes: usize,
+}
+
+/// A batch inside its frame, and the offset below which its records are skipped.
+#[derive(Debug, Clone)]
+struct Piece {
+    frame: Arc<Vec<u8>>,
+    range: Range<usize>,
+    partition: i32,
+    from: i64,
+}
+
+impl Records {
+    pub(crate) fn new(topic: Arc<str>) -> Self {
+        Self { topic, batches: Vec::new(), count: 0, bytes: 0 }
+    }
+
+    /// How many records.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Whether nothing came.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Bytes of the batches as they travelled.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The records, partition by partition as they came, in order of offset within each partition.
+    pub fn iter(&self) -> Iter<'_> {
+        Iter { records: self, next: 0, current: None }
+    }
+
+    /// Takes the batches of a part from `from` on and returns the position after what was taken. An error concerns the
+    /// batch at that position; what came before it is kept.
+    pub(crate) fn add(
+        &mut self,
+        frame: &Arc<Vec<u8>>,
+        part: &RecordsPart<'_>,
+        from: i64,
+    ) -> (i64, Result<(), Error>) {
+        let (mut rest, mut position) = (part.batches, from);
+        while !rest.is_empty() {
+            match self.add_batch(frame, part.partition, rest, from) {
+                Ok((size, next)) => {
+                    position = position.max(next);
+                    rest = &rest[size..];
+                }
+                Err(error) => return (position, Err(error)),
+            }
+        }
+        (position.max(part.next), Ok(()))
+    }
+
+    fn add_batch(
+        &mut self,
+        frame: &Arc<Vec<u8>>,
+        partition: i32,
+        bytes: &[u8],
+        from: i64,
+    ) -> Result<(usize, i64), Error> {
+        let (header, batch) = batch::first(bytes).map_err(Error::malformed)?;
+        let next = header.next_offset();
+        if header.is_control() || next <= from {
+            return Ok((batch.len(), next));
+        }
+        if header.codec() != 0 {
+            let (codec, offset) = (header.codec(), header.base_offset);
+            return Err(Error::Compressed { codec, partition, offset, next_offset: next });
+        }
+        let mut count = 0;
+        for record in batch::Records::new(batch).map_err(Error::malformed)? {
+            count += usize::from(record.map_err(Error::malformed)?.offset >= from);
+        }
+        let start = batch.as_ptr().addr() - frame.as_ptr().addr();
+        let piece = Piece { frame: Arc::clone(frame), range: start..start + batch.len(), partition, from };
+        self.batches.push(piece);
+        self.count += count;
+        self.bytes += batch.len();
+        Ok((batch.len(), next))
+    }
+}
+
+impl<'a> IntoIterator for &'a Records {
+    type Item = ConsumerRecord;
+    type IntoIter = Iter<'a>;
+
+    fn into_iter(self) -> Iter<'a> {
+        self.iter()
+    }
+}
+
+/// Walks [`Records`].
+///
+/// ```no_run
+/// # let client = krappy_client::Client::connect("127.0.0.1:9092")?;
+/// # let mut consumer = client.consumer("orders").build()?;
+/// let last = consumer.poll(std::time::Duration::from_secs(1))?.iter().last();
+/// # Ok::<(), krappy_client::Error>(())
+/// ```
+pub struct Iter<'a> {
+    records: &'a Records,
+    next: usize,
+    current: Option<(&'a Piece, batch::Records<'a>)>,
+}
+
+impl Iterator for Iter<'_> {
+    type Item = ConsumerRecord;
+
+    fn next(&mut self) -> Option<ConsumerRecord> {
+        loop {
+            if let Some((piece, walk)) = &mut self.current {
+                for record in walk.by_ref() {
+                    let record = record.expect("walked when it arrived");
+                    if record.offset >= piece.from {
+                        return Some(piece.own(&self.records.topic, &record));
+                    }
+                }
+            }
+            let piece = self.records.batches.get(self.next)?;
+            self.next += 1;
+            let walk =
+                batch::Records::new(&piece.frame[piece.range.clone()]).expect("checked when it arrived");
+            self.current = Some((piece, walk));
+        }
+    }
+}
+
+impl Piece {
+    fn own(&self, topic: &Arc<str>, record: &Record<'_>) -> ConsumerRecord {
+        let slice = |bytes: &[u8]| Slice::of(&self.frame, bytes);
+        ConsumerRecord {
+            topic: Arc::clone(topic),
+            partition: self.partition,
+            offset: record.offset,
+            timestamp: record.timestamp,
+            key: record.key.map(slice),
+            value: record.value.map(slice),
+            headers: record.headers().map(|(name, value)| (slice(name), value.map(slice))).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use krappy_wire::batch::Builder;
+
+    fn batch(base: i64, values: &[&str]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let mut b = Builder::open(&mut out, 7);
+        for value in values {
+            let headers = [(&b"h"[..], None)];
+            b.push(&mut out, 7, None, Some(value.as_bytes()), headers.into_iter());
+        }
+        b.close(&mut out, base, 0, None);
+        out
+    }
+
+    fn add(bytes: Vec<u8>, from: i64) -> (Records, i64, Result<(), Error>) {
+        let frame = Arc::new(bytes);
+        let part = RecordsPart {
+            partition: 3,
+            error: 0,
+            position: from,
+            next: from,
+            high_watermark: 100,
+            log_start: 0,
+            batches: &frame,
+        };
+        let mut records = Records::new("t".into());
+        let (position, result) = records.add(&frame, &part, from);
+        (records, position, result)
+    }
+
+    #[test]
+    fn records_below_the_position_are_skipped() {
+        let (records, position, result) = add([batch(0, &["a", "b", "c"]), batch(3, &["d"])].concat(), 2);
+        result.unwrap();
+        let seen: Vec<_> = records.iter().map(|r| (r.offset, r.value.unwrap().to_vec())).collect();
+        assert_eq!(seen, [(2, b"c".to_vec()), (3, b"d".to_vec())]);
+        assert_eq!((records.len(), position), (2, 4));
+        assert_eq!(records.iter().next().unwrap().headers.len(), 1);
+    }
+
+    #[test]
+    fn what_precedes_a_compressed_batch_is_kept() {
+        let mut zstd = batch(1, &["x", "y"]);
+        zstd[22] = 4;
+        let crc = crc(&zstd);
+        zstd[17..21].copy_from_slice(&crc);
+        let (records, position, result) = add([batch(0, &["a"]), zstd].concat(), 0);
+        assert_eq!((records.len(), position), (1, 1));
+        assert_eq!(result, Err(Error::Compressed { codec: 4, partition: 3, offset: 1, next_offset: 3 }));
+    }
+
+    /// The checksum of a batch whose attributes were changed, found by having the producer fields rewritten.
+    fn crc(batch: &[u8]) -> [u8; 4] {
+        let mut again = batch.to_vec();
+        let none = krappy_wire::batch::ProducerSequence { producer_id: -1, epoch: -1, base_sequence: -1 };
+        krappy_wire::batch::set_producer(&mut again, none);
+        again[17..21].try_into().unwrap()
+    }
+
+    #[test]
+    fn damage_and_truncation_are_errors_and_never_records() {
+        let good = batch(0, &["a", "b"]);
+        for cut in 1..good.len() {
+            let (records, _, result) = add(good[..cut].to_vec(), 0);
+            assert!(result.is_err() && records.is_empty(), "cut at {cut}");
+        }
+        for bit in 16 * 8..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let (records, _, result) = add(bad, 0);
+            assert!(result.is_err() && records.is_empty(), "bit {bit}");
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! The corpus that fuzzing starts from: one small valid input for each shape, made by the encoder, so that it follows
+//! the formats when they change. `cargo run --example seed` writes it; the same seeds come out every time.
+
+use krappy::segment::index::{self, Entry};
+use krappy::segment::mark::{Boundary, Mark};
+use krappy::segment::quarantine::{self, Hole};
+use krappy_wire::batch::{Builder, ProducerSequence};
+use krappy_wire::frame::{self, HEAD};
+use krappy_wire::native::{
+    Body, Head, Level, PartitionInfo, PlainWriter, PublishedPart, RecordsPart, Reply, Request, Start,
+    TopicInfo, TopicSummary,
+};
+
+/// One input of one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seed {
+    /// The fuzz target, which is also the folder under `corpus/`.
+    pub target: &'static str,
+    /// File name.
+    pub name: String,
+    /// The input.
+    pub bytes: Vec<u8>,
+}
+
+/// Every seed of every target.
+pub fn all() -> Vec<Seed> {
+    let mut seeds = Vec::new();
+    for (target, inputs) in [
+        ("frame", frames()),
+        ("native_request", requests()),
+        ("native_reply", replies()),
+        ("batch", batches()),
+        ("index", indexes()),
+        ("mark", marks()),
+        ("quarantine", quarantines()),
+        ("segment_bytes", partitions()),
+        ("segment_recover", crashes()),
+    ] {
+        for (i, bytes) in inputs.into_iter().enumerate() {
+            seeds.push(Seed { target, name: format!("seed-{i:02}"), bytes });
+        }
+    }
+    seeds
+}
+
+fn frames() -> Vec<Vec<u8>> {
+    let mut several = Vec::new();
+    for code in 1..5 {
+        frame::write(&mut several, code, |out| out.extend_from_slice(&[code as u8; 12]));
+    }
+    let mut largest = Vec::new();
+    frame::write(&mut largest, 3, |out| out.extend_from_slice(&[7; 60]));
+    let mut too_large = largest.clone();
+    too_large[..4].copy_from_slice(&65u32.to_be_bytes());
+    let mut foreign = several.clone();
+    foreign[20 + 4] = b'G';
+    vec![
+        several.clone(),
+        several[..several.len() - 1].to_vec(),
+        largest,
+        too_large,
+        foreign,
+        vec![0, 0, 0, 11],
+    ]
+}
+
+/// The low byte of the code, then the body.
+fn requests() -> Vec<Vec<u8>> {
+    let mut records = PlainWriter::default();
+    records.push(-1, Some(b"key"), None, &[("h", None), ("i", Some(b"x"))]);
+    records.push(5, None, Some(b"value"), &[]);
+    let batch = batches().swap_remove(0);
+    let all = [
+        Request::Hello { version: 1, client: "me" },
+        Request::RegisterProducer { topic: "orders", idempotent: true },
+        Request::Publish { acks: Level::Durable, partition: -1, body: Body::Plain(records.records()) },
+        Request::Publish { acks: Level::Appended, partition: 3, body: Body::Batch(&batch) },
+        Request::RegisterConsumer { topic: "t", group: "", partition: -1, start: Start::Timestamp(5) },
+        Request::RegisterConsumer { topic: "t", group: "g", partition: 0, start: Start::Latest },
+        Request::Poll { max_wait_ms: 1, min_bytes: 2, max_bytes: 3 },
+        Request::Subscribe { credit: 4 },
+        Request::Credit { bytes: 5 },
+        Request::CloseStream,
+        Request::CreateTopic {
+            topic: "t",
+            partitions: 3,
+            settings: vec![("flush.messages", "1"), ("c", "")],
+        },
+        Request::DescribeTopic { topic: "t" },
+        Request::DeleteTopic { topic: "t" },
+        Request::DeleteRecords { topic: "t", partition: 1, offset: -1 },
+    ];
+    let mut inputs: Vec<_> = all.iter().map(|m| input(m.code(), |out| m.encode(HEAD_OF_ALL, out))).collect();
+    // Each of these settings is four bytes here and would be eight times that in memory.
+    let many = vec![("", ""); 4_000];
+    let greedy = Request::CreateTopic { topic: "t", partitions: 1, settings: many };
+    inputs.push(input(greedy.code(), |out| greedy.encode(HEAD_OF_ALL, out)));
+    inputs
+}
+
+fn replies() -> Vec<Vec<u8>> {
+    let batch = batches().swap_remove(0);
+    let part = RecordsPart {
+        partition: 1,
+        error: 0,
+        position: 2,
+        next: 3,
+        high_watermark: 4,
+        log_start: 0,
+        batches: &batch,
+    };
+    let partition =
+        PartitionInfo { log_start: 1, high_watermark: 2, log_end: 3, bytes: 4, segments: 5, fenced: true };
+    let topic = TopicInfo {
+        name: "t",
+        id: [9; 16],
+        partitions: vec![partition; 2],
+        settings: vec![("a", "b", "topic"), ("c", "d", "default")],
+    };
+    let all = [
+        Reply::HelloOk {
+            version: 1,
+            software: "s",
+            cluster_id: "c",
+            max_frame: 1,
+            max_in_flight: 2,
+            max_streams: 3,
+        },
+        Reply::ProducerRegistered { partitions: 1, producer_id: 2, producer_epoch: 3, max_message_bytes: 4 },
+        Reply::Published {
+            level: Level::Appended,
+            parts: vec![PublishedPart { partition: 0, base_offset: 1, count: 2 }; 2],
+        },
+        Reply::ConsumerRegistered { member: "g_0", positions: vec![(0, 5), (1, 6)] },
+        Reply::Records { parts: vec![part; 2] },
+        Reply::Ack,
+        Reply::StatusIs { values: vec![("up", 1), ("down", -1)] },
+        Reply::Topic(topic),
+        Reply::Topics { topics: vec![TopicSummary { name: "t", partitions: 1, records: 2, bytes: 3 }; 2] },
+        Reply::Trimmed { log_start: 4 },
+        Reply::GoAway { message: "bye" },
+        Reply::Error { code: 3, message: "m", hint: "h" },
+    ];
+    all.iter().map(|m| input(m.code(), |out| m.encode(HEAD_OF_ALL, out))).collect()
+}
+
+const HEAD_OF_ALL: Head = Head { stream: 1, correlation: 2 };
+
+fn input(code: u16, encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut frame = Vec::new();
+    encode(&mut frame);
+    [&[code as u8], &frame[HEAD + 8..]].concat()
+}
+
+/// A few batches; the first is small and plain.
+pub fn batches() -> Vec<Vec<u8>> {
+    let by = ProducerSequence { producer_id: 7, epoch: 1, base_sequence: 40 };
+    let one = batch(0, None, |b, out| b.push(out, 1_000, Some(b"k"), Some(b"v"), std::iter::empty()));
+    let several = batch(42, Some(by), |b, out| {
+        let headers = [(&b"h"[..], Some(&b"x"[..])), (b"null", None)];
+        b.push(out, 1_500, Some(b"k2"), None, headers.into_iter());
+        b.push(out, 900, None, Some(b""), std::iter::empty());
+        b.push(out, i64::MAX, None, None, std::iter::empty());
+    });
+    let many = batch(1 << 40, None, |b, out| {
+        (0..70).for_each(|i| b.push(out, 1_000 + i, None, Some(&[i as u8; 9]), std::iter::empty()));
+    });
+    let mut compressed = one.clone();
+    compressed[22] = 4;
+    crate::naive::repair(&mut compressed);
+    let mut control = one.clone();
+    control[22] = 0x20;
+    crate::naive::repair(&mut control);
+    vec![one, several, many, compressed, control]
+}
+
+fn indexes() -> Vec<Vec<u8>> {
+    let entry = |n: u32| Entry { relative: n * 7, position: n * 4_100, max_timestamp: i64::from(n) };
+    let entries = [Entry::START, entry(1), entry(2), entry(9)];
+    let bytes: Vec<u8> = entries.iter().flat_map(|e| index::encode(4711, e)).collect();
+    let whole = [&index::header(4711)[..], &bytes].concat();
+    vec![whole[..index::HEADER].to_vec(), whole[..whole.len() - 1].to_vec(), whole]
+}
+
+fn marks() -> Vec<Vec<u8>> {
+    let durable = Boundary { segment: 4711, position: 900, offset: 4800 };
+    let mark = |generation| Mark { generation, durable, log_start: 12 };
+    vec![
+        Mark::empty(0).encode().to_vec(),
+        [mark(6).encode(), mark(7).encode()].concat(),
+        [[0; 512], mark(1).encode()].concat(),
+    ]
+}
+
+fn quarantines() -> Vec<Vec<u8>> {
+    let hole = |n: i64| Hole { segment: 4711, from: 4096, to: 8192, first: 4711 + n, last: 4800 + n };
+    let lists: [&[Hole]; 3] = [&[], &[hole(0)], &[hole(0), hole(100)]];
+    lists.map(|holes| quarantine::format(holes).into_bytes()).to_vec()
+}
+
+/// See [`crate::image`] for what the eleven bytes in front mean.
+fn partitions() -> Vec<Vec<u8>> {
+    let log: Vec<Vec<u8>> = (0..4)
+        .map(|base| {
+            batch(base, None, |b, out| b.push(out, 1_000, Some(b"k"), Some(b"v"), std::iter::empty()))
+        })
+        .collect();
+    let size = log[0].len() as u16;
+    let image = |flags: u8, second: u16, first: u16, durable: u16, position: u16, files: &[u8]| {
+        let numbers = [second, first, durable, 0, position];
+        [&[flags][..], &numbers.map(u16::to_be_bytes).concat(), files].concat()
+    };
+    let whole = log.concat();
+    let torn = &whole[..whole.len() - 5];
+    let rotten = [&log[0][..], &[0xff; 80], &log[2], &log[3]].concat();
+    vec![
+        image(0, 0, 0, 0, 0, &[]),
+        image(0, 0, 0, 0, 0, &whole),
+        image(1 | 2 | 4, 0, 0, 4, size * 4, &whole),
+        image(2, 0, 0, 2, size * 2, torn),
+        image(2 | 4, 0, 0, 4, size * 4, &rotten),
+        image(2 | 8, 2, size * 2, 2, size * 2, &whole),
+        image(2 | 8, 3, size * 2, 1, size, torn),
+    ]
+}
+
+/// See [`crate::crash`] for what the bytes mean.
+fn crashes() -> Vec<Vec<u8>> {
+    vec![
+        vec![0, 0, 0, 0, 0, 0],
+        vec![3, 6, 6, 0, 0, 0, 9, 40],
+        vec![3, 6, 3, 0, 70, 0, 9, 40],
+        vec![3, 8, 5, 4, 10, 0, 9, 40, 200],
+        vec![3, 8, 6, 3, 0, 2, 0, 0, 90, 1, 1, 0, 70, 4, 9],
+        vec![3, 8, 2, 5, 0, 1, 0, 1, 0, 8, 30],
+        vec![2, 8, 4, 4, 20, 1, 1, 0, 9, 1, 30],
+    ]
+}
+
+fn batch(base: i64, by: Option<ProducerSequence>, fill: impl FnOnce(&mut Builder, &mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    let mut builder = Builder::open(&mut out, 1_000);
+    fill(&mut builder, &mut out);
+    builder.close(&mut out, base, 1, by);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_committed_corpus_holds_every_seed() {
+        let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
+        for seed in all() {
+            let path = corpus.join(seed.target).join(&seed.name);
+            let committed = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+            assert!(committed == seed.bytes, "{} is out of date: scripts/fuzz-seed.sh", path.display());
+        }
+    }
+
+    #[test]
+    fn the_naive_decoder_takes_the_seeds_that_are_batches() {
+        let taken: Vec<_> = batches().iter().map(|b| crate::naive::acceptable(b).is_some()).collect();
+        assert_eq!(taken, [true, true, true, true, false]);
+        let records: Vec<_> =
+            batches()[..3].iter().map(|b| crate::naive::records(b).unwrap().len()).collect();
+        assert_eq!(records, [1, 3, 70]);
+    }
+}

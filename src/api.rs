@@ -1,0 +1,275 @@
+//! The vocabulary between the languages and the broker: what can be asked, what can be answered, and who is waiting.
+//! No logic lives here. A language turns its bytes into a [`Request`] and a [`Reply`] into its bytes; the broker knows
+//! neither bytes nor sockets.
+
+pub use krappy_wire::error::ErrorCode;
+pub use krappy_wire::native::{Body, Level, PlainRecords, PublishedPart};
+
+use crate::chunk::Chunk;
+
+/// A connection. The slab key is reused, the generation is not, so a reply never reaches a stranger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId {
+    /// Slab key, which is also the poll token.
+    pub key: u32,
+    /// Counts the connections that this process has accepted.
+    pub generation: u32,
+}
+
+/// Where a reply goes: the connection, and a number that means something to its language only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ReplyTo {
+    /// The connection.
+    pub conn: ConnId,
+    /// Chosen by the language when it made the request.
+    pub slot: u64,
+}
+
+/// A topic, for as long as it lives. Never given to another topic in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicKey(pub u32);
+
+/// A partition, for as long as it lives. Never given to another partition in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PartitionKey(pub u32);
+
+/// A topic by name, or by key once a registration has resolved it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TopicRef<'a> {
+    /// By name.
+    Name(&'a str),
+    /// By key.
+    Key(TopicKey),
+}
+
+/// What can be asked of the broker. Every request that is taken is answered exactly once.
+#[derive(Debug)]
+pub enum Request<'a> {
+    /// Append records to one topic.
+    Publish(Publish<'a>),
+    /// Read records, now or when there are enough.
+    Fetch(Fetch),
+    /// Resolve a topic for a producer, creating it if that is switched on.
+    OpenProducer {
+        /// The topic.
+        topic: &'a str,
+        /// Whether a producer id is wanted.
+        idempotent: bool,
+    },
+    /// Resolve a topic and a position in its partitions.
+    ListOffsets {
+        /// The topic.
+        topic: &'a str,
+        /// One partition, or all.
+        partition: Option<u32>,
+        /// Which offset.
+        at: At,
+    },
+    /// Create a topic.
+    CreateTopic {
+        /// Its name.
+        topic: &'a str,
+        /// How many partitions; the broker's default if absent.
+        partitions: Option<i32>,
+        /// Settings by Kafka's names.
+        settings: Vec<(&'a str, &'a str)>,
+    },
+    /// List all topics.
+    ListTopics,
+    /// Describe one topic.
+    DescribeTopic {
+        /// Its name.
+        topic: &'a str,
+    },
+    /// Delete a topic and its data.
+    DeleteTopic {
+        /// Its name.
+        topic: &'a str,
+    },
+    /// Move a partition's log start offset up.
+    DeleteRecords {
+        /// The topic.
+        topic: &'a str,
+        /// The partition.
+        partition: i32,
+        /// The new log start offset; -1 is the high watermark.
+        offset: i64,
+    },
+    /// Counters and gauges.
+    Status,
+}
+
+/// Records for one topic.
+#[derive(Debug)]
+pub struct Publish<'a> {
+    /// The topic.
+    pub topic: TopicRef<'a>,
+    /// The partition; absent: each record goes where its key belongs.
+    pub partition: Option<i32>,
+    /// What the reply waits for.
+    pub acks: Level,
+    /// The records.
+    pub body: Body<'a>,
+}
+
+/// Which offset of a partition is meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum At {
+    /// The log start offset.
+    Earliest,
+    /// The high watermark.
+    Latest,
+    /// This one, if it lies between the two.
+    Offset(i64),
+    /// The first record at or after this many milliseconds since 1970; the high watermark if there is none.
+    Timestamp(i64),
+}
+
+/// A read of one or more partitions. Owned, because it may have to wait.
+#[derive(Debug, Clone)]
+pub struct Fetch {
+    /// What is wanted, at most one entry per partition.
+    pub wants: Vec<Want>,
+    /// Answer when this many bytes are there ...
+    pub min_bytes: u32,
+    /// ... or after this many milliseconds.
+    pub max_wait_ms: u32,
+    /// About how many bytes to answer with; a first batch that is larger comes whole.
+    pub max_bytes: u32,
+}
+
+/// What a fetch wants of one partition.
+#[derive(Debug, Clone, Copy)]
+pub struct Want {
+    /// The partition.
+    pub partition: PartitionKey,
+    /// Its number, repeated in the answer.
+    pub number: i32,
+    /// The first offset wanted.
+    pub offset: i64,
+}
+
+/// What the broker answers.
+#[derive(Debug)]
+pub enum Reply {
+    /// The records have reached `level`.
+    Published {
+        /// What was reached.
+        level: Level,
+        /// Where they went.
+        parts: Parts,
+    },
+    /// Nothing is to be sent: a publish with `acks` none went well.
+    Silent,
+    /// Records, or the news that there are none.
+    Fetched {
+        /// One entry per partition that has records or an error; with neither anywhere, empty.
+        parts: Vec<FetchedPart>,
+    },
+    /// The topic is open for a producer.
+    ProducerOpen {
+        /// For later requests.
+        topic: TopicKey,
+        /// How many partitions.
+        partitions: u32,
+        /// Producer id and epoch, if wanted.
+        producer: Option<(i64, i16)>,
+        /// `max.message.bytes`.
+        max_message_bytes: u32,
+    },
+    /// Positions.
+    Offsets {
+        /// Partition, its number, and the offset.
+        parts: Vec<(PartitionKey, i32, i64)>,
+    },
+    /// One topic in full.
+    Topic(Box<TopicDescription>),
+    /// All topics, sorted by name.
+    Topics(Vec<TopicLine>),
+    /// The topic is gone.
+    Deleted,
+    /// The log start offset now.
+    Trimmed(i64),
+    /// Names and values.
+    Status(Vec<(&'static str, i64)>),
+    /// Refused.
+    Refused(Refusal),
+}
+
+/// Where a publish went. Nearly always one partition, which then costs no allocation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Parts {
+    /// One partition.
+    One(PublishedPart),
+    /// Several, in order of first use.
+    Many(Vec<PublishedPart>),
+}
+
+/// A refusal, in words that say what to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// What it is called.
+    pub code: ErrorCode,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it; may be empty.
+    pub hint: String,
+}
+
+impl Refusal {
+    /// A refusal without a hint.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: String::new() }
+    }
+
+    /// Adds what to do about it.
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+}
+
+/// What a fetch got from one partition.
+#[derive(Debug)]
+pub struct FetchedPart {
+    /// The partition's number.
+    pub number: i32,
+    /// Why there are no records, or [`ErrorCode::None`].
+    pub error: ErrorCode,
+    /// The offset that was asked for.
+    pub position: i64,
+    /// The offset after what is returned.
+    pub next: i64,
+    /// End of what readers may see.
+    pub high_watermark: i64,
+    /// First offset that still exists.
+    pub log_start: i64,
+    /// Whole batches.
+    pub chunk: Option<Chunk>,
+}
+
+/// One topic in full.
+#[derive(Debug, Clone)]
+pub struct TopicDescription {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: [u8; 16],
+    /// By number.
+    pub partitions: Vec<krappy_wire::native::PartitionInfo>,
+    /// Setting, value, source.
+    pub settings: Vec<(&'static str, String, &'static str)>,
+}
+
+/// One topic in a list.
+#[derive(Debug, Clone)]
+pub struct TopicLine {
+    /// Its name.
+    pub name: String,
+    /// How many partitions.
+    pub partitions: u32,
+    /// Offsets between log start and high watermark.
+    pub records: u64,
+    /// Bytes in segment files.
+    pub bytes: u64,
+}

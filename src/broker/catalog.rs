@@ -1,0 +1,252 @@
+//! Topics by name and by key, their settings, and the text file that keeps them.
+//!
+//! Invariant: a name maps to a key exactly as long as the topic is being created, lives, or is being deleted; keys are
+//! never given twice, so a stale key finds nothing rather than a stranger.
+
+use std::collections::BTreeMap;
+
+use crate::api::{ErrorCode, PartitionKey, Refusal, ReplyTo, TopicKey};
+use crate::config::nearest::nearest;
+use crate::config::{TopicOverrides, TopicSettings};
+
+/// Longest topic name, as in Kafka: a file name of 255 bytes with room for a suffix.
+const NAME_MOST: usize = 249;
+
+/// One topic.
+#[derive(Debug)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// Its id, 16 random bytes.
+    pub id: [u8; 16],
+    /// What holds for it: its own settings over the broker's.
+    pub settings: TopicSettings,
+    /// What was set for it.
+    pub own: TopicOverrides,
+    /// Its partitions by number; empty while it is being created.
+    pub partitions: Vec<PartitionKey>,
+    /// Whether it can be used.
+    pub state: State,
+}
+
+/// Where a topic is in its life.
+#[derive(Debug)]
+pub enum State {
+    /// Its folder is being made; these wait for it.
+    Creating(Vec<(ReplyTo, Then)>),
+    /// It can be used.
+    Live,
+    /// It is to be removed when no job of its partitions is under way; these wait for that.
+    Deleting(Vec<ReplyTo>),
+}
+
+/// What a request that waits for a new topic gets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// Its description.
+    Describe,
+    /// It opened, for a producer.
+    OpenProducer {
+        /// Whether a producer id is wanted.
+        idempotent: bool,
+    },
+}
+
+/// All topics.
+#[derive(Debug, Default)]
+pub struct Catalog {
+    names: BTreeMap<String, TopicKey>,
+    topics: Vec<Option<Topic>>,
+}
+
+impl Catalog {
+    /// Adds a topic under a new key.
+    pub fn add(&mut self, topic: Topic) -> TopicKey {
+        let key = TopicKey(u32::try_from(self.topics.len()).expect("fewer than 4 G topics in one process"));
+        self.names.insert(topic.name.clone(), key);
+        self.topics.push(Some(topic));
+        key
+    }
+
+    /// Forgets a topic.
+    pub fn remove(&mut self, key: TopicKey) -> Option<Topic> {
+        let topic = self.topics.get_mut(key.0 as usize)?.take()?;
+        self.names.remove(&topic.name);
+        Some(topic)
+    }
+
+    /// The key of a name.
+    pub fn find(&self, name: &str) -> Option<TopicKey> {
+        self.names.get(name).copied()
+    }
+
+    /// A topic by key.
+    pub fn get(&self, key: TopicKey) -> Option<&Topic> {
+        self.topics.get(key.0 as usize)?.as_ref()
+    }
+
+    /// A topic by key, to change it.
+    pub fn get_mut(&mut self, key: TopicKey) -> Option<&mut Topic> {
+        self.topics.get_mut(key.0 as usize)?.as_mut()
+    }
+
+    /// All topics, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (TopicKey, &Topic)> {
+        self.names.values().map(|&key| (key, self.get(key).expect("a name maps to a topic")))
+    }
+
+    /// How many topics there are.
+    pub fn len(&self) -> usize {
+        self.names.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.names.is_empty()
+    }
+
+    /// A refusal that names what is not there, and what might have been meant.
+    pub fn unknown(&self, name: &str) -> Refusal {
+        let refusal =
+            Refusal::new(ErrorCode::UnknownTopicOrPartition, format!("topic {name:?} does not exist"));
+        match nearest(name, self.names.keys().map(String::as_str)) {
+            Some(near) => refusal.hint(format!("did you mean {near:?}?")),
+            None => refusal.hint("create it first; list shows what is there"),
+        }
+    }
+}
+
+/// Checks a name by Kafka's rules (`org.apache.kafka.common.internals.Topic.validate`).
+pub fn check_name(name: &str) -> Result<(), Refusal> {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+    let wrong = if name.is_empty() {
+        "a topic name cannot be empty"
+    } else if name == "." || name == ".." {
+        "a topic name cannot be \".\" or \"..\""
+    } else if name.len() > NAME_MOST {
+        "a topic name has at most 249 characters"
+    } else if !name.bytes().all(legal) {
+        "a topic name consists of letters, digits, '.', '_' and '-'"
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::new(ErrorCode::InvalidTopic, wrong))
+}
+
+impl Topic {
+    /// Content of `topic.properties`.
+    pub fn properties(&self, partitions: u32) -> String {
+        let id: String = self.id.iter().map(|b| format!("{b:02x}")).collect();
+        let mut text =
+            format!("# written by krappy when the topic was created\nid={id}\npartitions={partitions}\n");
+        for (key, value) in self.own.iter() {
+            text += &format!("{key}={value}\n");
+        }
+        text
+    }
+}
+
+/// What `topic.properties` says.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Properties {
+    /// The topic's id.
+    pub id: [u8; 16],
+    /// How many partitions.
+    pub partitions: u32,
+    /// Its own settings.
+    pub own: TopicOverrides,
+}
+
+impl Properties {
+    /// Reads the text; the error says which line is wrong.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (mut id, mut partitions, mut own) = (None, None, TopicOverrides::default());
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let wrong = |what: &str| format!("line {}: {what}: {line:?}", number + 1);
+            let (key, value) = line.split_once('=').ok_or_else(|| wrong("no '='"))?;
+            match key {
+                "id" => id = Some(parse_id(value).ok_or_else(|| wrong("not 32 hexadecimal digits"))?),
+                "partitions" => partitions = Some(value.parse().map_err(|_| wrong("not a number"))?),
+                _ => own.set(key, value).map_err(|e| wrong(&e))?,
+            }
+        }
+        let partitions = partitions.filter(|&n| n > 0).ok_or("no partition count")?;
+        Ok(Self { id: id.ok_or("no id")?, partitions, own })
+    }
+}
+
+fn parse_id(hex: &str) -> Option<[u8; 16]> {
+    let mut id = [0; 16];
+    if hex.len() != 32 || !hex.is_ascii() {
+        return None;
+    }
+    for (i, byte) in id.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * i..2 * i + 2], 16).ok()?;
+    }
+    Some(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_kafkas_rules_at_their_edges() {
+        for good in ["a", "A.b_c-9", "...", &"x".repeat(249)] {
+            assert_eq!(check_name(good), Ok(()), "{good}");
+        }
+        let bad =
+            ["", ".", "..", "a/b", "../x", "a b", "ä", "a\0", "a\nb", "%2e%2e", "\u{202e}", &"x".repeat(250)];
+        for bad in bad {
+            assert_eq!(check_name(bad).unwrap_err().code, ErrorCode::InvalidTopic, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn properties_come_back_and_damage_is_named() {
+        let mut own = TopicOverrides::default();
+        own.set("retention.ms", "5").unwrap();
+        let topic = Topic {
+            name: "t".into(),
+            id: [0xab; 16],
+            settings: TopicSettings::default(),
+            own,
+            partitions: Vec::new(),
+            state: State::Live,
+        };
+        let text = topic.properties(3);
+        let read = Properties::parse(&text).unwrap();
+        assert_eq!(read, Properties { id: [0xab; 16], partitions: 3, own: topic.own });
+        for (text, error) in [
+            ("partitions=1", "no id"),
+            ("id=00", "line 1: not 32 hexadecimal digits: \"id=00\""),
+            ("\npartitions=x", "line 2: not a number: \"partitions=x\""),
+            ("what", "line 1: no '=': \"what\""),
+            (&format!("id={}\npartitions=0", "0".repeat(32)), "no partition count"),
+        ] {
+            assert_eq!(Properties::parse(text).unwrap_err(), error);
+        }
+    }
+
+    #[test]
+    fn a_key_is_never_given_twice() {
+        let mut catalog = Catalog::default();
+        let topic = |name: &str| Topic {
+            name: name.into(),
+            id: [0; 16],
+            settings: TopicSettings::default(),
+            own: TopicOverrides::default(),
+            partitions: Vec::new(),
+            state: State::Live,
+        };
+        let first = catalog.add(topic("orders"));
+        catalog.remove(first);
+        let second = catalog.add(topic("orders"));
+        assert!(first != second && catalog.get(first).is_none());
+        assert_eq!(catalog.unknown("order").hint, "did you mean \"orders\"?");
+    }
+}

@@ -1,0 +1,167 @@
+//! Every fetch that waits, and everything that can end its wait: data, its deadline, the disk, or the client hanging
+//! up.
+//!
+//! Invariant: a parked fetch is listed under each of its partitions, under its connection, and once among the timers,
+//! or nowhere at all; something will always end it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::api::{ConnId, Fetch, PartitionKey, ReplyTo};
+use crate::time::Time;
+use crate::timers::Timers;
+
+/// Name of a parked fetch; never used twice.
+pub type ParkId = u64;
+
+/// A fetch that waits.
+#[derive(Debug)]
+pub struct Parked {
+    /// Whom to answer.
+    pub to: ReplyTo,
+    /// What was asked.
+    pub fetch: Fetch,
+    /// When to answer with whatever is there.
+    pub deadline: Time,
+    /// Whether a worker is reading for it; until that ends, neither data nor the deadline does.
+    pub reading: bool,
+}
+
+/// The home of all waiting fetches.
+#[derive(Debug, Default)]
+pub struct ParkedFetches {
+    next_id: ParkId,
+    parked: BTreeMap<ParkId, Parked>,
+    by_partition: BTreeSet<(PartitionKey, ParkId)>,
+    by_conn: BTreeSet<(ConnId, ParkId)>,
+    timers: Timers<ParkId>,
+}
+
+impl ParkedFetches {
+    /// Parks a fetch.
+    pub fn park(&mut self, parked: Parked) -> ParkId {
+        self.next_id += 1;
+        let id = self.next_id;
+        for want in &parked.fetch.wants {
+            self.by_partition.insert((want.partition, id));
+        }
+        self.by_conn.insert((parked.to.conn, id));
+        self.timers.insert(parked.deadline, id);
+        self.parked.insert(id, parked);
+        id
+    }
+
+    /// Ends a wait, whatever for.
+    pub fn take(&mut self, id: ParkId) -> Option<Parked> {
+        let parked = self.parked.remove(&id)?;
+        for want in &parked.fetch.wants {
+            self.by_partition.remove(&(want.partition, id));
+        }
+        self.by_conn.remove(&(parked.to.conn, id));
+        self.timers.remove(parked.deadline, id);
+        Some(parked)
+    }
+
+    /// A parked fetch, to look at it.
+    pub fn get(&self, id: ParkId) -> Option<&Parked> {
+        self.parked.get(&id)
+    }
+
+    /// Marks that a worker is reading for this fetch.
+    pub fn set_reading(&mut self, id: ParkId) {
+        let parked = self.parked.get_mut(&id).expect("it was parked this moment");
+        parked.reading = true;
+        self.timers.remove(parked.deadline, id);
+    }
+
+    /// The fetches that wait on a partition, oldest first, without those that a worker reads for.
+    pub fn waiting_on(&self, partition: PartitionKey, into: &mut Vec<ParkId>) {
+        let all = self.by_partition.range((partition, 0)..=(partition, ParkId::MAX)).map(|(_, id)| *id);
+        into.extend(all.filter(|id| !self.parked[id].reading));
+    }
+
+    /// A fetch whose deadline has passed.
+    pub fn take_due(&mut self, now: Time) -> Option<Parked> {
+        let id = self.timers.take_due(now)?;
+        Some(self.take(id).expect("a timer belongs to a parked fetch"))
+    }
+
+    /// The earliest deadline.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    /// Drops everything that a connection waits for.
+    pub fn forget(&mut self, conn: ConnId) {
+        while let Some(&(_, id)) = self.by_conn.range((conn, 0)..=(conn, ParkId::MAX)).next() {
+            self.take(id);
+        }
+    }
+
+    /// Every waiting fetch that no worker reads for; the broker is stopping.
+    pub fn all_idle(&self) -> Vec<ParkId> {
+        self.parked.iter().filter(|(_, p)| !p.reading).map(|(id, _)| *id).collect()
+    }
+
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.parked.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.parked.is_empty()
+    }
+
+    /// Checks the invariant; for tests and the simulator.
+    pub fn invariants(&self) {
+        let wants: usize = self.parked.values().map(|p| p.fetch.wants.len()).sum();
+        assert_eq!(self.by_partition.len(), wants, "partition lists and parked fetches agree");
+        assert_eq!(self.by_conn.len(), self.parked.len(), "connection lists and parked fetches agree");
+        let idle = self.parked.values().filter(|p| !p.reading).count();
+        assert_eq!(self.timers.len(), idle, "every fetch that no worker reads for has its timer");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::Want;
+
+    fn fetch(conn: u32, partitions: &[u32], deadline: u64) -> Parked {
+        let want = |&p: &u32| Want { partition: PartitionKey(p), number: 0, offset: 0 };
+        Parked {
+            to: ReplyTo { conn: ConnId { key: conn, generation: 1 }, slot: 0 },
+            fetch: Fetch {
+                wants: partitions.iter().map(want).collect(),
+                min_bytes: 1,
+                max_wait_ms: 0,
+                max_bytes: 1,
+            },
+            deadline: Time(deadline),
+            reading: false,
+        }
+    }
+
+    #[test]
+    fn every_way_to_end_a_wait_leaves_nothing_behind() {
+        let mut parked = ParkedFetches::default();
+        let a = parked.park(fetch(1, &[1, 2], 10));
+        let b = parked.park(fetch(2, &[2], 20));
+        let c = parked.park(fetch(1, &[3], 30));
+        parked.invariants();
+        let mut on_two = Vec::new();
+        parked.waiting_on(PartitionKey(2), &mut on_two);
+        assert_eq!(on_two, [a, b]);
+        parked.set_reading(b);
+        parked.invariants();
+        assert_eq!(parked.take_due(Time(25)).unwrap().deadline, Time(10));
+        assert!(parked.take_due(Time(25)).is_none(), "a fetch that is read for has no deadline");
+        on_two.clear();
+        parked.waiting_on(PartitionKey(2), &mut on_two);
+        assert!(on_two.is_empty());
+        parked.forget(ConnId { key: 1, generation: 1 });
+        assert!(parked.get(c).is_none());
+        assert!(parked.take(b).is_some() && parked.is_empty());
+        parked.invariants();
+    }
+}

@@ -1,0 +1,380 @@
+//! One partition: its log, the records of this turn that are not written yet, and who waits for what.
+//!
+//! Invariants: `log start <= high watermark <= log end <= next offset`. What is above the log end lies in `tail` and is
+//! written before the turn ends. At most one sync is under way. Nothing above the high watermark is shown to a reader,
+//! and with `flush.messages=1` nothing above the durable offset is below the high watermark.
+
+use std::collections::VecDeque;
+use std::io::IoSlice;
+use std::path::PathBuf;
+
+use krappy_wire::batch::{self, Builder, Header};
+
+use crate::api::{ErrorCode, Level, PlainRecords, PublishedPart, Refusal, TopicKey};
+use crate::broker::acks::{AckTo, Acks};
+use crate::broker::producers::{Producers, Verdict};
+use crate::config::TopicSettings;
+use crate::metrics::Metrics;
+use crate::segment::{AppendError, Appended, Log, LogSettings};
+use crate::time::{Now, Time};
+
+/// A prepared batch of this size or more is written straight from the input buffer instead of being gathered.
+const WRITE_THROUGH: usize = 16 << 10;
+/// A batch that the broker makes from plain records is closed at this size.
+const MERGED: usize = 128 << 10;
+/// What a plain record can add to a batch besides its own bytes: varints, and a header if it opens one.
+const RECORD_OVERHEAD: usize = batch::HEADER + 48;
+
+/// One partition.
+pub struct Partition {
+    /// The topic it belongs to.
+    pub topic: TopicKey,
+    /// Its number in the topic.
+    pub number: u32,
+    /// Its folder.
+    pub dir: PathBuf,
+    /// Its records.
+    pub log: Log,
+    /// Whether acks of `all` and readers wait for the disk (`flush.messages=1`).
+    pub durable: bool,
+    /// Its producers.
+    pub producers: Producers,
+    /// Whether the list of partitions to be written at the end of the turn has it.
+    pub dirty: bool,
+    /// Whether a sync is under way.
+    pub syncing: bool,
+    /// When the oldest append without a sync happened, on a topic that syncs by `flush.ms`.
+    pub unsynced_since: Option<Time>,
+    /// Unsynced bytes that the broker's total already has.
+    counted: u64,
+    segments: usize,
+    leader_epoch: i32,
+    settings: LogSettings,
+    max_message_bytes: usize,
+    next_offset: i64,
+    tail: Vec<u8>,
+    batches: Vec<Appended>,
+    open: Option<OpenBatch>,
+    /// Publishers whose records are in `tail`.
+    owed: Vec<Owed>,
+    /// Publishers who wait for the disk, in order of offset.
+    waiting: VecDeque<Owed>,
+}
+
+/// A batch of plain records that more records may join until the turn ends.
+struct OpenBatch {
+    builder: Builder,
+    base_offset: i64,
+}
+
+struct Owed {
+    to: AckTo,
+    level: Level,
+    part: PublishedPart,
+}
+
+impl Owed {
+    /// The offset that the high watermark must reach.
+    fn until(&self) -> i64 {
+        self.part.base_offset + i64::from(self.part.count)
+    }
+}
+
+impl Partition {
+    /// Puts a partition around its open log.
+    pub fn new(
+        topic: TopicKey,
+        number: u32,
+        dir: PathBuf,
+        log: Log,
+        settings: &TopicSettings,
+        epoch: i32,
+    ) -> Self {
+        Self {
+            topic,
+            number,
+            dir,
+            durable: settings.flush_messages == 1,
+            producers: Producers::default(),
+            dirty: false,
+            syncing: false,
+            unsynced_since: None,
+            counted: 0,
+            segments: log.segment_count(),
+            leader_epoch: epoch,
+            settings: log_settings(settings),
+            max_message_bytes: settings.max_message_bytes as usize,
+            next_offset: log.end_offset(),
+            log,
+            tail: Vec::new(),
+            batches: Vec::new(),
+            open: None,
+            owed: Vec::new(),
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// End of what readers may see.
+    pub fn high_watermark(&self) -> i64 {
+        if self.durable { self.log.durable_offset() } else { self.log.end_offset() }
+    }
+
+    /// Whether publishers wait for the disk.
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    fn part(&self, base_offset: i64, count: u32) -> PublishedPart {
+        PublishedPart { partition: self.number as i32, base_offset, count }
+    }
+
+    /// Takes a batch that a client prepared. It has its place in the order from here on; it is written at the end of
+    /// the turn, or at once if it is large. `to` is told its fate through `acks`.
+    pub fn append_batch(
+        &mut self,
+        to: AckTo,
+        level: Level,
+        bytes: &[u8],
+        now: Now,
+        acks: &mut Acks,
+        metrics: &mut Metrics,
+    ) {
+        let mut header = match self.admit(bytes) {
+            Ok((header, Verdict::Fresh)) => header,
+            Ok((header, Verdict::Duplicate { base_offset })) => {
+                metrics.duplicate_batches += 1;
+                let part = self.part(base_offset, header.record_count as u32);
+                return self.settle_or_wait(Owed { to, level, part }, acks);
+            }
+            Err(refusal) => return acks.refused(to, refusal),
+        };
+        self.close_open();
+        header.base_offset = self.next_offset;
+        self.producers.observe(&header);
+        self.owed.push(Owed { to, level, part: self.part(header.base_offset, header.record_count as u32) });
+        self.batches.push(Appended {
+            base_offset: header.base_offset,
+            last_offset: header.last_offset(),
+            size: bytes.len() as u32,
+            max_timestamp: header.max_timestamp,
+        });
+        self.next_offset = header.next_offset();
+        let head = batch::assigned_head(bytes, header.base_offset, self.leader_epoch);
+        if bytes.len() >= WRITE_THROUGH {
+            let body = &bytes[batch::ASSIGNED..];
+            self.write(&[&head, body], now, acks, metrics);
+        } else {
+            self.tail.extend_from_slice(&head);
+            self.tail.extend_from_slice(&bytes[batch::ASSIGNED..]);
+        }
+    }
+
+    fn admit(&self, bytes: &[u8]) -> Result<(Header, Verdict), Refusal> {
+        self.refuse_if_fenced()?;
+        if bytes.len() > self.max_message_bytes {
+            return Err(self.too_large(bytes.len()));
+        }
+        let checked = batch::check(bytes).and_then(|header| batch::check_records(bytes).map(|()| header));
+        let header = checked.map_err(|e| Refusal::new(batch_error_code(e), e.to_string()))?;
+        let verdict = self.producers.judge(&header)?;
+        Ok((header, verdict))
+    }
+
+    fn refuse_if_fenced(&self) -> Result<(), Refusal> {
+        if !self.log.fenced() {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            ErrorCode::StorageError,
+            "the disk failed under this partition, it takes no more records",
+        )
+        .hint(
+            "look at the broker's log, mend the disk, restart the broker: it recovers what was acknowledged",
+        ))
+    }
+
+    fn too_large(&self, size: usize) -> Refusal {
+        let limit = self.max_message_bytes;
+        Refusal::new(ErrorCode::MessageTooLarge, format!("{size} bytes are above max.message.bytes={limit}"))
+            .hint("send smaller batches, or raise max.message.bytes of the topic")
+    }
+
+    /// Takes plain records: they join the batch of this turn. `pick` says which of `records` are meant for this
+    /// partition.
+    pub fn append_plain<'a>(
+        &mut self,
+        to: AckTo,
+        level: Level,
+        records: &PlainRecords<'a>,
+        pick: impl Fn(usize) -> bool,
+        now: Now,
+        acks: &mut Acks,
+    ) {
+        let chosen = || records.iter().enumerate().filter(|(i, _)| pick(*i)).map(|(_, record)| record);
+        let too_large =
+            chosen().map(|record| record_size(&record)).find(|&size| size > self.max_message_bytes);
+        if let Some(size) = too_large {
+            return acks.refused(to, self.too_large(size));
+        }
+        if let Err(refusal) = self.refuse_if_fenced() {
+            return acks.refused(to, refusal);
+        }
+        let base_offset = self.next_offset;
+        for record in chosen() {
+            let timestamp = if record.timestamp == -1 { now.wall } else { record.timestamp };
+            self.make_room(record_size(&record), timestamp);
+            let open = self.open.as_mut().expect("make_room leaves an open batch");
+            open.builder.push(&mut self.tail, timestamp, record.key, record.value, record.headers());
+            self.next_offset += 1;
+        }
+        let count = (self.next_offset - base_offset) as u32;
+        self.owed.push(Owed { to, level, part: self.part(base_offset, count) });
+    }
+
+    /// Leaves an open batch that has room for a record of `size` bytes.
+    fn make_room(&mut self, size: usize, timestamp: i64) {
+        let limit = MERGED.min(self.max_message_bytes);
+        if self.open.as_ref().is_some_and(|open| open.builder.size(&self.tail) + size > limit) {
+            self.close_open();
+        }
+        if self.open.is_none() {
+            let builder = Builder::open(&mut self.tail, timestamp);
+            self.open = Some(OpenBatch { builder, base_offset: self.next_offset });
+        }
+    }
+
+    fn close_open(&mut self) {
+        let Some(OpenBatch { builder, base_offset }) = self.open.take() else { return };
+        let last_offset = base_offset + i64::from(builder.count()) - 1;
+        let max_timestamp = builder.max_timestamp();
+        let size = builder.close(&mut self.tail, base_offset, self.leader_epoch, None) as u32;
+        self.batches.push(Appended { base_offset, last_offset, size, max_timestamp });
+    }
+
+    /// Writes what this turn has gathered.
+    pub fn write_tail(&mut self, now: Now, acks: &mut Acks, metrics: &mut Metrics) {
+        self.close_open();
+        if !self.batches.is_empty() {
+            self.write(&[], now, acks, metrics);
+        }
+    }
+
+    /// One write for the tail and whatever follows it, then the answers that need no more than that.
+    fn write(&mut self, more: &[&[u8]], now: Now, acks: &mut Acks, metrics: &mut Metrics) {
+        let mut parts = [IoSlice::new(&[]); 3];
+        parts[0] = IoSlice::new(&self.tail);
+        for (part, bytes) in parts[1..].iter_mut().zip(more) {
+            *part = IoSlice::new(bytes);
+        }
+        let first = usize::from(self.tail.is_empty());
+        let parts = &parts[first..=more.len()];
+        match self.log.append(parts, &self.batches, &self.settings, now.wall) {
+            Ok(()) => {
+                metrics.appended_batches += self.batches.len() as u64;
+                metrics.appended_bytes += parts.iter().map(|p| p.len() as u64).sum::<u64>();
+                self.unsynced_since.get_or_insert(now.time);
+                for owed in std::mem::take(&mut self.owed) {
+                    metrics.appended_records += u64::from(owed.part.count);
+                    self.settle_or_wait(owed, acks);
+                }
+            }
+            Err(error) => self.append_failed(&error, acks),
+        }
+        self.tail.clear();
+        self.batches.clear();
+    }
+
+    /// Nothing of this turn was appended: everyone hears so, and the producers are forgotten back to what the log
+    /// holds.
+    fn append_failed(&mut self, error: &AppendError, acks: &mut Acks) {
+        log::error!("append to {} failed: {error}", self.dir.display());
+        for owed in std::mem::take(&mut self.owed) {
+            let refusal =
+                Refusal::new(ErrorCode::StorageError, format!("the record could not be written: {error}"))
+                    .hint("free some room or mend the disk, then send it again");
+            acks.refused(owed.to, refusal);
+        }
+        self.next_offset = self.log.end_offset();
+        self.producers.retract(self.next_offset);
+        if self.log.fenced() {
+            self.fail_waiting(acks);
+        }
+    }
+
+    /// Answers a publisher whose records are in the file, or lets it wait for the disk.
+    fn settle_or_wait(&mut self, owed: Owed, acks: &mut Acks) {
+        let wait = owed.level == Level::Durable && self.durable && owed.until() > self.log.durable_offset();
+        if wait {
+            self.waiting.push_back(owed);
+            return;
+        }
+        let reached = match owed.level {
+            Level::None => Level::None,
+            _ if owed.until() <= self.log.durable_offset() => Level::Durable,
+            _ => Level::Appended,
+        };
+        acks.published(owed.to, reached, owed.part);
+    }
+
+    /// The durable offset has moved: answers the publishers who waited for that.
+    pub fn settle_waiting(&mut self, acks: &mut Acks) {
+        let durable = self.log.durable_offset();
+        while self.waiting.front().is_some_and(|owed| owed.until() <= durable) {
+            let owed = self.waiting.pop_front().expect("it was there a moment ago");
+            acks.published(owed.to, Level::Durable, owed.part);
+        }
+    }
+
+    /// The partition is fenced: nobody who waits for the disk will see it.
+    pub fn fail_waiting(&mut self, acks: &mut Acks) {
+        for owed in std::mem::take(&mut self.waiting) {
+            let refusal =
+                Refusal::new(ErrorCode::StorageError, "the disk failed before the records were durable")
+                    .hint("they may or may not be there after a restart; send them again");
+            acks.refused(owed.to, refusal);
+        }
+    }
+
+    /// What the broker's total of unsynced bytes has of this partition; from here on it is `now`.
+    pub fn counted_unsynced(&mut self, now: u64) -> u64 {
+        std::mem::replace(&mut self.counted, now)
+    }
+
+    /// Whether a segment was rolled since the last call.
+    pub fn take_rolled(&mut self) -> bool {
+        let segments = self.log.segment_count();
+        std::mem::replace(&mut self.segments, segments) < segments
+    }
+
+    /// Gives up memory that an idle partition should not hold.
+    pub fn settle_memory(&mut self) {
+        const KEPT: usize = 4 << 10;
+        if self.tail.capacity() > KEPT {
+            self.tail = Vec::new();
+        }
+    }
+}
+
+/// What a record can take at the most in a batch of its own.
+fn record_size(record: &krappy_wire::native::PlainRecord<'_>) -> usize {
+    let headers: usize = record.headers().map(|(n, v)| n.len() + v.map_or(0, <[u8]>::len) + 10).sum();
+    RECORD_OVERHEAD + record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + headers
+}
+
+/// The part of a topic's settings that its logs need.
+pub fn log_settings(settings: &TopicSettings) -> LogSettings {
+    LogSettings {
+        segment_bytes: settings.segment_bytes,
+        segment_ms: settings.segment_ms,
+        index_interval_bytes: settings.index_interval_bytes,
+    }
+}
+
+fn batch_error_code(error: batch::BatchError) -> ErrorCode {
+    use batch::BatchError as E;
+    match error {
+        E::Short | E::Length | E::Crc => ErrorCode::CorruptMessage,
+        E::Codec => ErrorCode::UnsupportedCompression,
+        E::Magic(_) | E::Count | E::Attributes | E::Record => ErrorCode::InvalidRecord,
+    }
+}

@@ -1,0 +1,34 @@
+//! Retention: whole sealed segments leave from the front, by age, by size, or because the log start offset has passed
+//! them.
+//!
+//! Invariant: a segment leaves the log before its file is unlinked, and the file is unlinked by a worker, because
+//! removing a gigabyte takes the file system a while.
+
+use super::Broker;
+use crate::api::PartitionKey;
+use crate::segment::Unlink;
+use crate::time::Now;
+use crate::worker::Job;
+
+impl Broker {
+    /// Looks at every partition; called now and then.
+    pub(super) fn retain(&mut self, now: Now) {
+        for key in 0..self.partitions.len() {
+            self.expire(PartitionKey(key as u32), now.wall, false);
+        }
+    }
+
+    /// Looks at one partition. `trimmed_only` removes what lies below the log start offset and leaves age and size
+    /// alone.
+    pub(super) fn expire(&mut self, key: PartitionKey, wall: i64, trimmed_only: bool) {
+        let Some(partition) = self.partitions[key.0 as usize].as_mut() else { return };
+        let Some(topic) = self.catalog.get(partition.topic) else { return };
+        let settings = &topic.settings;
+        let (bytes, ms) =
+            if trimmed_only { (-1, -1) } else { (settings.retention_bytes, settings.retention_ms) };
+        let unlink: Option<Unlink> = partition.log.expire(wall, bytes, ms);
+        if let Some(unlink) = unlink {
+            self.jobs.push(Job::Unlink(unlink));
+        }
+    }
+}

@@ -1,0 +1,371 @@
+//! Settings of one topic, under Kafka's names, and what a topic has set of its own.
+//!
+//! Invariant: [`TABLE`] is the only place that knows the names, bounds and meaning of topic settings. A
+//! [`TopicOverrides`] holds only names of the table with values that are allowed.
+
+use std::collections::BTreeMap;
+
+use super::nearest::did_you_mean;
+use super::value::{Bounds, Kind, Value};
+
+/// Settings of one topic, all of them: its own where it has set them, the broker's elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// `segment.bytes`: a segment file is rolled before it grows past this.
+    pub segment_bytes: u64,
+    /// `segment.ms`: a segment is rolled when its first record is older than this, in milliseconds.
+    pub segment_ms: u64,
+    /// `retention.bytes`: sealed segments beyond this many bytes are deleted; -1 keeps them.
+    pub retention_bytes: i64,
+    /// `retention.ms`: sealed segments whose newest record is older are deleted; -1 keeps them.
+    pub retention_ms: i64,
+    /// `flush.messages`: 1 means an ack of `all` waits for the disk; larger is an explicit opt-out.
+    pub flush_messages: u64,
+    /// `flush.ms`: with `flush.messages` above 1, sync at the latest after this many milliseconds. i64::MAX is never.
+    pub flush_ms: i64,
+    /// `max.message.bytes`: largest record batch, in bytes.
+    pub max_message_bytes: u32,
+    /// `index.interval.bytes`: an index entry at most every so many bytes.
+    pub index_interval_bytes: u32,
+}
+
+impl Default for TopicSettings {
+    fn default() -> Self {
+        Self {
+            segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 3_600_000,
+            retention_bytes: -1,
+            retention_ms: 7 * 24 * 3_600_000,
+            flush_messages: 1,
+            flush_ms: i64::MAX,
+            max_message_bytes: 1_048_588,
+            index_interval_bytes: 4096,
+        }
+    }
+}
+
+/// One setting of a topic.
+#[derive(Debug)]
+pub struct TopicSetting {
+    /// The name, Kafka's.
+    pub name: &'static str,
+    /// The name of the broker's setting that holds the default, if there is one: Kafka's too.
+    pub broker_name: Option<&'static str>,
+    /// What it holds.
+    pub kind: Kind,
+    /// What it does.
+    pub doc: &'static str,
+    pub(super) get: fn(&TopicSettings) -> i64,
+    pub(super) set: fn(&mut TopicSettings, i64),
+}
+
+/// An entry of [`TABLE`] for a field that holds a number. The bounds of the kind fit the field.
+macro_rules! number {
+    ($name:literal, $broker:literal, $kind:expr, $field:ident, $doc:literal) => {
+        TopicSetting {
+            name: $name,
+            broker_name: Some($broker),
+            kind: $kind,
+            doc: $doc,
+            get: |s| s.$field as i64,
+            set: |s, n| s.$field = n as _,
+        }
+    };
+}
+
+const MOST_INT: i64 = i32::MAX as i64;
+
+/// Every setting that a topic may have, sorted by name.
+pub const TABLE: &[TopicSetting] = &[
+    TopicSetting {
+        name: "cleanup.policy",
+        broker_name: None,
+        kind: Kind::Choice(&["delete"]),
+        doc: "What happens to old records: delete drops whole segments by age and size.",
+        get: |_| 0,
+        set: |_, _| {},
+    },
+    number!(
+        "flush.messages",
+        "log.flush.interval.messages",
+        Kind::Count(Bounds::new(1, i64::MAX)),
+        flush_messages,
+        "With 1, acks=all means that the records are on the disk, and readers see only records that are. A larger \
+         number gives that up for speed: acks=all then means appended, and the disk is synced after this many records."
+    ),
+    number!(
+        "flush.ms",
+        "log.flush.interval.ms",
+        Kind::Millis(Bounds::new(0, i64::MAX).or("never", i64::MAX)),
+        flush_ms,
+        "With flush.messages above 1: the longest time that appended records stay unsynced."
+    ),
+    number!(
+        "index.interval.bytes",
+        "log.index.interval.bytes",
+        Kind::Bytes(Bounds::new(64, MOST_INT)),
+        index_interval_bytes,
+        "An index entry is written at most every so many bytes of log. Smaller finds records sooner and takes more room."
+    ),
+    number!(
+        "max.message.bytes",
+        "message.max.bytes",
+        Kind::Bytes(Bounds::new(100, 1 << 30)),
+        max_message_bytes,
+        "The largest record batch, compressed as it arrives. A larger one is refused with MESSAGE_TOO_LARGE."
+    ),
+    number!(
+        "retention.bytes",
+        "log.retention.bytes",
+        Kind::Bytes(Bounds::new(-1, i64::MAX).or("unlimited", -1)),
+        retention_bytes,
+        "The oldest segments of a partition are deleted while it holds more than this."
+    ),
+    number!(
+        "retention.ms",
+        "log.retention.ms",
+        Kind::Millis(Bounds::new(-1, i64::MAX).or("unlimited", -1)),
+        retention_ms,
+        "Segments are deleted when their newest record is older than this."
+    ),
+    number!(
+        "segment.bytes",
+        "log.segment.bytes",
+        Kind::Bytes(Bounds::new(1024, MOST_INT)),
+        segment_bytes,
+        "A segment is sealed, and a new one begun, before it grows past this. Deletion works on whole segments."
+    ),
+    number!(
+        "segment.ms",
+        "log.roll.ms",
+        Kind::Millis(Bounds::new(1, i64::MAX)),
+        segment_ms,
+        "A segment is sealed when its first record is older than this, full or not."
+    ),
+];
+
+/// Topic settings of Kafka that are refused, each with the reason that the error gives.
+pub const REFUSED: &[(&str, &str)] = &[
+    ("compression.type", "batches are kept as the producer compressed them"),
+    ("delete.retention.ms", "compacted topics are not available in this version"),
+    ("file.delete.delay.ms", "files are deleted as soon as nobody reads them"),
+    ("follower.replication.throttled.replicas", "there is one copy of each partition and no replication"),
+    ("leader.replication.throttled.replicas", "there is one copy of each partition and no replication"),
+    ("local.retention.bytes", "there is no remote storage"),
+    ("local.retention.ms", "there is no remote storage"),
+    ("max.compaction.lag.ms", "compacted topics are not available in this version"),
+    ("message.downconversion.enable", "batches are only kept and sent in the current format"),
+    ("message.format.version", "batches are only kept and sent in the current format"),
+    ("message.timestamp.after.max.ms", "timestamps are the producer's and are not bounded"),
+    ("message.timestamp.before.max.ms", "timestamps are the producer's and are not bounded"),
+    ("message.timestamp.difference.max.ms", "timestamps are the producer's and are not bounded"),
+    ("message.timestamp.type", "timestamps are always the producer's (CreateTime)"),
+    ("min.cleanable.dirty.ratio", "compacted topics are not available in this version"),
+    ("min.compaction.lag.ms", "compacted topics are not available in this version"),
+    ("min.insync.replicas", "there is one copy of each partition and no replication"),
+    ("preallocate", "how segment files grow is not a choice of the topic"),
+    ("remote.storage.enable", "there is no remote storage"),
+    ("segment.index.bytes", "indexes grow as they need to"),
+    ("segment.jitter.ms", "segments are sealed at their time, without a random delay"),
+    ("unclean.leader.election.enable", "there is one copy of each partition and no election"),
+];
+
+fn find(key: &str) -> Result<&'static TopicSetting, String> {
+    if let Some(setting) = TABLE.iter().find(|s| s.name == key) {
+        return Ok(setting);
+    }
+    if let Some((_, why)) = REFUSED.iter().find(|(name, _)| *name == key) {
+        return Err(format!("{key} cannot be set: {why}"));
+    }
+    Err(format!("{key} is not a setting of a topic{}", did_you_mean(key, TABLE.iter().map(|s| s.name))))
+}
+
+fn parse(key: &str, value: &str) -> Result<(&'static TopicSetting, Value), String> {
+    let setting = find(key)?;
+    if key == "cleanup.policy" && value.split(',').any(|policy| policy.trim() == "compact") {
+        return Err("cleanup.policy: compacted topics are not available in this version".into());
+    }
+    let value = setting.kind.parse(value).map_err(|why| format!("{key}: {why}"))?;
+    Ok((setting, value))
+}
+
+impl TopicSettings {
+    /// The names of all settings, sorted.
+    pub const KEYS: &'static [&'static str] = &{
+        let mut names = [""; TABLE.len()];
+        let mut i = 0;
+        while i < TABLE.len() {
+            names[i] = TABLE[i].name;
+            i += 1;
+        }
+        names
+    };
+
+    /// Sets one by its name, from text. The error is for the client: it names the nearest setting, or the bounds.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let (setting, value) = parse(key, value)?;
+        setting.apply(self, &value);
+        Ok(())
+    }
+
+    /// The value of one as Kafka writes it: a number without a unit, or a word. `None`: no such setting.
+    pub fn get(&self, key: &str) -> Option<String> {
+        TABLE.iter().find(|s| s.name == key).map(|s| s.kind.plain(&Value::Number((s.get)(self))))
+    }
+}
+
+impl TopicSetting {
+    fn apply(&self, settings: &mut TopicSettings, value: &Value) {
+        match value {
+            Value::Number(n) => (self.set)(settings, *n),
+            other => panic!("{} holds a number, not {other:?}", self.name),
+        }
+    }
+}
+
+/// What one topic has set for itself. It is what `topic.properties` keeps; everything else follows the broker.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TopicOverrides(BTreeMap<&'static str, Value>);
+
+/// One setting of one topic, as a client asks to see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    /// The name.
+    pub name: &'static str,
+    /// The value as Kafka writes it.
+    pub value: String,
+    /// Whether the topic has set it; otherwise it is the broker's.
+    pub from_topic: bool,
+    /// What it does.
+    pub doc: &'static str,
+}
+
+impl Described {
+    /// Where the value comes from, in a word: `topic` or `default`.
+    pub fn source(&self) -> &'static str {
+        if self.from_topic { "topic" } else { "default" }
+    }
+}
+
+impl TopicOverrides {
+    /// Sets one by its name, from text; errors as of [`TopicSettings::set`].
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let (setting, value) = parse(key, value)?;
+        self.0.insert(setting.name, value);
+        Ok(())
+    }
+
+    /// Forgets one, so that the broker's holds again.
+    pub fn unset(&mut self, key: &str) -> Result<(), String> {
+        self.0.remove(find(key)?.name);
+        Ok(())
+    }
+
+    /// Names and values as Kafka writes them, sorted: the lines of `topic.properties`.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, String)> + '_ {
+        TABLE.iter().filter_map(|s| self.0.get(s.name).map(|value| (s.name, s.kind.plain(value))))
+    }
+
+    /// All settings of the topic: the broker's, with these in their place.
+    pub fn over(&self, broker: &TopicSettings) -> TopicSettings {
+        let mut settings = broker.clone();
+        for setting in TABLE {
+            if let Some(value) = self.0.get(setting.name) {
+                setting.apply(&mut settings, value);
+            }
+        }
+        settings
+    }
+
+    /// Every setting with its value and source.
+    pub fn describe(&self, broker: &TopicSettings) -> Vec<Described> {
+        let settings = self.over(broker);
+        let one = |s: &'static TopicSetting| Described {
+            name: s.name,
+            value: s.kind.plain(&Value::Number((s.get)(&settings))),
+            from_topic: self.0.contains_key(s.name),
+            doc: s.doc,
+        };
+        TABLE.iter().map(one).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_are_sorted_and_disjoint() {
+        assert!(TopicSettings::KEYS.is_sorted() && REFUSED.is_sorted());
+        assert!(REFUSED.iter().all(|(name, _)| !TopicSettings::KEYS.contains(name)));
+    }
+
+    #[test]
+    fn every_setting_is_set_and_read_by_its_name() {
+        for key in TopicSettings::KEYS {
+            let mut settings = TopicSettings::default();
+            let value = if *key == "cleanup.policy" { "delete" } else { "7777" };
+            settings.set(key, value).unwrap();
+            assert_eq!(settings.get(key).as_deref(), Some(value));
+            let changed =
+                TopicSettings::KEYS.iter().filter(|k| settings.get(k) != TopicSettings::default().get(k));
+            assert_eq!(changed.count(), usize::from(value == "7777"), "{key} changes itself only");
+        }
+    }
+
+    #[test]
+    fn the_bounds_of_every_number_are_kept() {
+        for setting in TABLE {
+            let (Kind::Count(b) | Kind::Bytes(b) | Kind::Millis(b)) = setting.kind else { continue };
+            let mut settings = TopicSettings::default();
+            for n in [b.least, b.most] {
+                settings.set(setting.name, &n.to_string()).unwrap();
+                assert_eq!(
+                    settings.get(setting.name),
+                    Some(n.to_string()),
+                    "{} fits its field",
+                    setting.name
+                );
+            }
+            for n in [b.least.checked_sub(1), b.most.checked_add(1)].into_iter().flatten() {
+                let error = settings.set(setting.name, &n.to_string()).unwrap_err();
+                assert!(error.contains("must be"), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn refusals_say_what_is_wrong() {
+        let mut settings = TopicSettings::default();
+        let mut error = |key: &str, value: &str| settings.set(key, value).unwrap_err();
+        assert_eq!(
+            error("retention.msec", "1"),
+            "retention.msec is not a setting of a topic, did you mean retention.ms?"
+        );
+        assert!(error("cleanup.policy", "compact").ends_with("not available in this version"));
+        assert!(error("cleanup.policy", "delete, compact").ends_with("not available in this version"));
+        assert!(error("cleanup.policy", "burn").ends_with("one of delete"));
+        assert!(error("min.insync.replicas", "2").contains("one copy"));
+        assert!(error("zookeeper", "2").ends_with("is not a setting of a topic"));
+    }
+
+    #[test]
+    fn a_topic_keeps_what_it_set_and_follows_the_broker_in_the_rest() {
+        let mut own = TopicOverrides::default();
+        own.set("retention.ms", "1d").unwrap();
+        own.set("segment.bytes", "1MiB").unwrap();
+        own.unset("segment.bytes").unwrap();
+        assert!(own.set("segment.bytes", "1").is_err() && own.unset("nothing").is_err());
+        assert_eq!(own.iter().collect::<Vec<_>>(), [("retention.ms", "86400000".to_owned())]);
+
+        let broker = TopicSettings { segment_bytes: 5000, ..TopicSettings::default() };
+        let all = own.over(&broker);
+        assert_eq!((all.retention_ms, all.segment_bytes), (86_400_000, 5000));
+        let shown = own.describe(&broker);
+        let line = |name: &str| shown.iter().find(|d| d.name == name).map(|d| (d.value.as_str(), d.source()));
+        assert_eq!(line("retention.ms"), Some(("86400000", "topic")));
+        assert_eq!(line("segment.bytes"), Some(("5000", "default")));
+        assert_eq!(line("cleanup.policy"), Some(("delete", "default")));
+        assert_eq!(shown.len(), TABLE.len());
+    }
+}

@@ -1,0 +1,290 @@
+//! The value of one setting: how it is written, read and bounded.
+//!
+//! Invariant: what [`Kind::show`] writes, [`Kind::parse`] reads back as the same value; a parsed value is within
+//! bounds.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
+
+/// A value, whatever setting it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Value {
+    /// Of a [`Kind::Flag`].
+    Flag(bool),
+    /// Of every kind that counts something; for a [`Kind::Choice`], the position of the word.
+    Number(i64),
+    /// Of a [`Kind::Path`].
+    Path(PathBuf),
+    /// Of a [`Kind::Addresses`].
+    Addresses(Vec<SocketAddr>),
+}
+
+/// What a setting holds.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// Yes or no.
+    Flag,
+    /// A number of things.
+    Count(Bounds),
+    /// A number of bytes; may be written with a unit.
+    Bytes(Bounds),
+    /// A number of milliseconds; may be written with a unit.
+    Millis(Bounds),
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A file or folder.
+    Path,
+    /// Addresses with ports, separated by commas.
+    Addresses,
+}
+
+/// The smallest and the largest number allowed, and a word for one number that is not meant as a number.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Smallest.
+    pub least: i64,
+    /// Largest.
+    pub most: i64,
+    /// For example `unlimited` for -1.
+    pub word: Option<(&'static str, i64)>,
+}
+
+impl Bounds {
+    /// From `least` to `most`, both allowed.
+    pub const fn new(least: i64, most: i64) -> Bounds {
+        Bounds { least, most, word: None }
+    }
+
+    /// The same, with a word for one of the numbers.
+    pub const fn or(self, word: &'static str, number: i64) -> Bounds {
+        Bounds { word: Some((word, number)), ..self }
+    }
+}
+
+const SIZES: [(&str, i64); 5] =
+    [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+const TIMES: [(&str, i64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
+
+impl Kind {
+    /// Reads a value as people write it. The error says what would be right.
+    pub fn parse(self, text: &str) -> Result<Value, String> {
+        let text = text.trim();
+        match self {
+            Kind::Flag => parse_flag(text).map(Value::Flag),
+            Kind::Count(bounds) => self.number(text, bounds, &[]),
+            Kind::Bytes(bounds) => self.number(text, bounds, &SIZES),
+            Kind::Millis(bounds) => self.number(text, bounds, &TIMES),
+            Kind::Choice(words) => match words.iter().position(|word| *word == text) {
+                Some(i) => Ok(Value::Number(i as i64)),
+                None => Err(format!("{text:?} is not {}", self.expectation())),
+            },
+            Kind::Path if text.is_empty() => Err("a path cannot be empty".into()),
+            Kind::Path => Ok(Value::Path(text.into())),
+            Kind::Addresses => parse_addresses(text).map(Value::Addresses),
+        }
+    }
+
+    fn number(self, text: &str, bounds: Bounds, units: &[(&str, i64)]) -> Result<Value, String> {
+        let special = bounds.word.filter(|(word, _)| *word == text).map(|(_, number)| number);
+        let number = match special {
+            Some(number) => number,
+            None => {
+                parse_number(text, units).ok_or_else(|| format!("{text:?} is not {}", self.expectation()))?
+            }
+        };
+        if (bounds.least..=bounds.most).contains(&number) {
+            Ok(Value::Number(number))
+        } else {
+            Err(format!("{text} is out of bounds: it must be {}", self.bounds()))
+        }
+    }
+
+    /// Writes a value for people: `16MiB`, `7d`.
+    pub fn show(self, value: &Value) -> String {
+        match (self, value) {
+            (Kind::Count(bounds), Value::Number(n)) => show_number(*n, bounds, &[]),
+            (Kind::Bytes(bounds), Value::Number(n)) => show_number(*n, bounds, &SIZES),
+            (Kind::Millis(bounds), Value::Number(n)) => show_number(*n, bounds, &TIMES),
+            _ => self.plain(value),
+        }
+    }
+
+    /// Writes a value for programs, as Kafka would: numbers without units and words.
+    pub fn plain(self, value: &Value) -> String {
+        match (self, value) {
+            (Kind::Choice(words), Value::Number(i)) => words[*i as usize].to_owned(),
+            (_, Value::Number(n)) => n.to_string(),
+            (_, Value::Flag(yes)) => yes.to_string(),
+            (_, Value::Path(path)) => path.display().to_string(),
+            (_, Value::Addresses(list)) => {
+                list.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",")
+            }
+        }
+    }
+
+    /// The values that are allowed, in a few words.
+    pub fn bounds(self) -> String {
+        match self {
+            Kind::Count(b) | Kind::Bytes(b) | Kind::Millis(b) => self.range(b),
+            Kind::Flag => "true, false".into(),
+            Kind::Choice(words) => words.join(", "),
+            Kind::Path => "a path".into(),
+            Kind::Addresses => "addresses with ports".into(),
+        }
+    }
+
+    fn range(self, bounds: Bounds) -> String {
+        let show = |n| self.show(&Value::Number(n));
+        let (least, word) = match bounds.word {
+            Some((word, n)) if n == bounds.least => (n + 1, format!(", or {word} ({n})")),
+            Some((word, _)) => (bounds.least, format!(", or {word}")),
+            None => (bounds.least, String::new()),
+        };
+        match bounds.most {
+            i64::MAX => format!("{} or more{word}", show(least)),
+            most => format!("{} to {}{word}", show(least), show(most)),
+        }
+    }
+
+    fn expectation(self) -> String {
+        match self {
+            Kind::Bytes(_) => "a size: digits, and B, KiB, MiB, GiB or TiB if need be".into(),
+            Kind::Millis(_) => "a time: digits, and ms, s, m, h or d if need be".into(),
+            Kind::Choice(words) => format!("one of {}", words.join(", ")),
+            _ => "a whole number".into(),
+        }
+    }
+}
+
+fn parse_flag(text: &str) -> Result<bool, String> {
+    match text.to_lowercase().as_str() {
+        "true" | "yes" | "on" | "1" => Ok(true),
+        "false" | "no" | "off" | "0" => Ok(false),
+        _ => Err(format!("{text:?} is not true or false")),
+    }
+}
+
+fn parse_addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
+    let mut addresses = Vec::new();
+    for part in text.split(',').map(str::trim) {
+        let found = part
+            .to_socket_addrs()
+            .map_err(|e| format!("{part:?} is not an address with a port, such as 127.0.0.1:9092 ({e})"))?;
+        for address in found.filter(|a| a.port() == 0 || !addresses.contains(a)).collect::<Vec<_>>() {
+            addresses.push(address);
+        }
+    }
+    Ok(addresses)
+}
+
+/// Digits with a sign and a unit. `None` when it is anything else, or too large for the type.
+fn parse_number(text: &str, units: &[(&str, i64)]) -> Option<i64> {
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let end = text.len() - digits.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = (text[..end].parse::<i64>().ok()?, text[end..].trim_start());
+    if unit.is_empty() {
+        return Some(number);
+    }
+    let (_, factor) = units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?;
+    number.checked_mul(*factor)
+}
+
+/// With the largest unit that divides the number; single bytes are a bare number.
+fn show_number(n: i64, bounds: Bounds, units: &[(&str, i64)]) -> String {
+    if let Some((word, _)) = bounds.word.filter(|(_, number)| *number == n) {
+        return word.to_owned();
+    }
+    match units.iter().find(|(name, factor)| n > 0 && *name != "B" && n % factor == 0) {
+        Some((name, factor)) => format!("{}{name}", n / factor),
+        None => n.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: Kind = Kind::Bytes(Bounds::new(-1, i64::MAX).or("unlimited", -1));
+    const TIME: Kind = Kind::Millis(Bounds::new(0, i64::MAX).or("never", i64::MAX));
+
+    fn number(kind: Kind, text: &str) -> Option<i64> {
+        match kind.parse(text) {
+            Ok(Value::Number(n)) => Some(n),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn sizes_and_times_are_read_with_and_without_units() {
+        for (text, n) in
+            [("0", 0), ("17", 17), ("1KiB", 1024), ("16MiB", 16 << 20), ("1 gib", 1 << 30), ("-1", -1)]
+        {
+            assert_eq!(number(SIZE, text), Some(n), "{text}");
+        }
+        for (text, n) in
+            [("5", 5), ("5ms", 5), ("2s", 2000), ("3m", 180_000), ("1h", 3_600_000), ("7d", 604_800_000)]
+        {
+            assert_eq!(number(TIME, text), Some(n), "{text}");
+        }
+        assert_eq!((number(SIZE, "unlimited"), number(TIME, "never")), (Some(-1), Some(i64::MAX)));
+    }
+
+    #[test]
+    fn what_is_no_number_is_refused() {
+        for text in [
+            "",
+            "-",
+            "1.5MiB",
+            "KiB",
+            "1KB",
+            "0x10",
+            "1 2",
+            "9223372036854775808",
+            "9007199254740992TiB",
+            "1h",
+        ] {
+            assert!(SIZE.parse(text).is_err(), "{text}");
+        }
+        assert!(SIZE.parse("x").unwrap_err().contains("KiB"));
+        assert!(TIME.parse("1KiB").unwrap_err().contains("ms, s, m, h or d"));
+    }
+
+    #[test]
+    fn numbers_are_bounded_on_both_sides() {
+        let kind = Kind::Bytes(Bounds::new(1024, 4096));
+        let allowed: Vec<i64> = (0..10_000).filter(|n| kind.parse(&n.to_string()).is_ok()).collect();
+        assert_eq!((allowed[0], allowed.len(), allowed[allowed.len() - 1]), (1024, 3073, 4096));
+        assert_eq!(kind.parse("5KiB").unwrap_err(), "5KiB is out of bounds: it must be 1KiB to 4KiB");
+        assert_eq!(SIZE.bounds(), "0 or more, or unlimited (-1)");
+    }
+
+    #[test]
+    fn what_is_shown_is_read_back() {
+        let samples = [-1, 0, 1, 1000, 1023, 1024, 1025, 60_000, 90_000, 604_800_000, 1 << 30, i64::MAX];
+        for (kind, n) in [SIZE, TIME].into_iter().flat_map(|kind| samples.map(|n| (kind, n))) {
+            let shown = kind.show(&Value::Number(n));
+            assert!(number(kind, &shown) == Some(n) || (n == -1 && kind.parse(&shown).is_err()), "{shown}");
+        }
+        assert_eq!(SIZE.show(&Value::Number(16 << 20)), "16MiB");
+        assert_eq!(
+            (TIME.show(&Value::Number(90_000)), TIME.show(&Value::Number(1))),
+            ("90s".into(), "1ms".into())
+        );
+        assert_eq!(SIZE.plain(&Value::Number(16 << 20)), "16777216");
+    }
+
+    #[test]
+    fn addresses_flags_and_words_are_read() {
+        let Ok(Value::Addresses(two)) = Kind::Addresses.parse("127.0.0.1:0, [::1]:9092") else {
+            panic!("two addresses")
+        };
+        assert_eq!(Kind::Addresses.plain(&Value::Addresses(two)), "127.0.0.1:0,[::1]:9092");
+        assert!(Kind::Addresses.parse("127.0.0.1").is_err() && Kind::Addresses.parse("").is_err());
+        assert_eq!(Kind::Flag.parse("Yes"), Ok(Value::Flag(true)));
+        assert!(Kind::Flag.parse("maybe").is_err());
+        let choice = Kind::Choice(&["exit", "offline"]);
+        assert_eq!(choice.parse("offline"), Ok(Value::Number(1)));
+        assert_eq!(choice.plain(&Value::Number(1)), "offline");
+        assert!(choice.parse("ignore").unwrap_err().ends_with("one of exit, offline"));
+    }
+}

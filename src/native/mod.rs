@@ -1,0 +1,531 @@
+//! The native language on one connection: frames in, broker requests out, and back.
+//!
+//! Streams live here, not in the broker: a consumer stream remembers its positions, so a poll is a fetch with the
+//! positions filled in, and a subscription is a fetch that is issued again as long as there is credit. The broker only
+//! ever sees independent requests.
+//!
+//! Invariants: a stream has at most one fetch under way; every request that was counted in flight is counted out by its
+//! reply; a fetch whose stream has closed is answered into nothing, and still counted until then.
+
+pub mod stream;
+
+use std::collections::{HashMap, VecDeque};
+
+use krappy_wire::codec::Malformed;
+use krappy_wire::error::ErrorCode;
+use krappy_wire::frame::{self, FrameError, Split};
+use krappy_wire::native::{self, Head, RecordsPart, Start};
+
+use crate::api::{self, At, Fetch, FetchedPart, Parts, Publish, Refusal, Reply, Request, TopicRef};
+use crate::config::Limits;
+use crate::output::Output;
+use stream::{Asked, Consumer, Stream};
+
+/// Marks the slot of a fetch; the rest of it is the fetch's serial number. Other slots are stream and correlation.
+const FETCH: u64 = 1 << 63;
+
+/// The client broke the protocol in a way that its bytes cannot be trusted any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation(pub String);
+
+/// What the broker tells in its greeting.
+#[derive(Debug, Clone)]
+pub struct Greeting {
+    /// Version of the software.
+    pub software: String,
+    /// Whose data it serves.
+    pub cluster_id: String,
+}
+
+/// What became of the front of the input.
+#[derive(Debug)]
+pub enum Step<'a> {
+    /// A request for the broker. When it is taken, `consumed` bytes of input are dealt with.
+    Request {
+        /// Comes back with the reply.
+        slot: u64,
+        /// The request.
+        request: Request<'a>,
+        /// Bytes of input that it took; 0 when it came from a subscription or a waiting poll.
+        consumed: usize,
+    },
+    /// It was answered here; this many bytes are dealt with.
+    Handled(usize),
+    /// The frame at the front is not whole; it needs this many bytes in all.
+    Partial(usize),
+}
+
+/// The state of the native language on one connection.
+#[derive(Debug, Default)]
+pub struct Session {
+    streams: HashMap<u32, Stream>,
+    /// Streams that want to issue a fetch.
+    ready: VecDeque<u32>,
+    /// Stream of each fetch under way; none once the stream has closed.
+    fetches: HashMap<u64, Option<u32>>,
+    next_fetch: u64,
+    in_flight: usize,
+    /// Set when the connection must close after what is owed.
+    pub closing: bool,
+}
+
+impl Session {
+    /// Requests that are unanswered, fetches not counted.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Whether anything is still to come from the broker.
+    pub fn is_waiting(&self) -> bool {
+        self.in_flight > 0 || !self.fetches.is_empty()
+    }
+
+    /// Whether a fetch is ready to be issued.
+    pub fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Takes the next step: a fetch that a stream wants if it `may_fetch`, or the frame at the front of `input`.
+    pub fn step<'a>(
+        &'a mut self,
+        input: &'a [u8],
+        out: &mut Vec<u8>,
+        limits: &Limits,
+        greeting: &Greeting,
+        may_fetch: bool,
+    ) -> Result<Step<'a>, Violation> {
+        if may_fetch && let Some((slot, fetch)) = self.next_fetch(limits) {
+            return Ok(Step::Request { slot, request: Request::Fetch(fetch), consumed: 0 });
+        }
+        let (code, payload, consumed) = match frame::split(input, limits.max_frame) {
+            Ok(Split::Whole { code, payload, consumed }) => (code, payload, consumed),
+            Ok(Split::Partial { need }) => return Ok(Step::Partial(need)),
+            Err(error) => return Err(violation(error, input)),
+        };
+        let (head, body) = Head::read(payload).expect("a frame holds stream and correlation");
+        match native::Request::decode(code, body) {
+            Ok(Some(request)) => match self.request(head, request, out, limits, greeting) {
+                Ok(Some(request)) => {
+                    let slot = u64::from(head.stream & (u32::MAX >> 1)) << 32 | u64::from(head.correlation);
+                    Ok(Step::Request { slot, request, consumed })
+                }
+                Ok(None) => Ok(Step::Handled(consumed)),
+                Err(refusal) => {
+                    refuse(head, &refusal, out);
+                    Ok(Step::Handled(consumed))
+                }
+            },
+            Ok(None) => {
+                refuse(head, &unknown_request(code), out);
+                Ok(Step::Handled(consumed))
+            }
+            Err(malformed) => {
+                refuse(head, &malformed_request(code, malformed), out);
+                Ok(Step::Handled(consumed))
+            }
+        }
+    }
+
+    /// Turns one request into one for the broker, or deals with it here.
+    fn request<'a>(
+        &'a mut self,
+        head: Head,
+        request: native::Request<'a>,
+        out: &mut Vec<u8>,
+        limits: &Limits,
+        greeting: &Greeting,
+    ) -> Result<Option<Request<'a>>, Refusal> {
+        use native::Request as N;
+        if head.stream > u32::MAX >> 1 {
+            return Err(Refusal::new(ErrorCode::InvalidRequest, "stream numbers are below 2147483648"));
+        }
+        Ok(match request {
+            N::Hello { version, client } => {
+                self.hello(head, version, client, out, limits, greeting)?;
+                None
+            }
+            N::Ping => {
+                native::Reply::Pong.encode(head, out);
+                None
+            }
+            N::RegisterProducer { topic, idempotent } => {
+                let stream =
+                    Stream::Producer { name: topic.into(), topic: None, registration: head.correlation };
+                self.register(head.stream, stream, limits)?;
+                Some(Request::OpenProducer { topic, idempotent })
+            }
+            N::Publish { acks, partition, body } => {
+                let topic = self.producer(head.stream)?;
+                let partition = (partition >= 0).then_some(partition);
+                Some(Request::Publish(Publish { topic, partition, acks, body }))
+            }
+            N::RegisterConsumer { topic, group, partition, start } => {
+                Some(self.register_consumer(head, topic, group, partition, start, limits)?)
+            }
+            N::Poll { max_wait_ms, min_bytes, max_bytes } => {
+                let asked = Asked::Poll { correlation: head.correlation, max_wait_ms, min_bytes, max_bytes };
+                self.ask(head.stream, asked)?;
+                None
+            }
+            N::Subscribe { credit } => {
+                let asked = Asked::Subscription { correlation: head.correlation, credit: i64::from(credit) };
+                self.ask(head.stream, asked)?;
+                None
+            }
+            N::Credit { bytes } => {
+                if self.consumer(head.stream)?.add_credit(bytes)? {
+                    self.ready.push_back(head.stream);
+                }
+                None
+            }
+            N::CloseStream => {
+                self.close_stream(head.stream)?;
+                native::Reply::Ack.encode(head, out);
+                None
+            }
+            N::Status => Some(Request::Status),
+            N::CreateTopic { topic, partitions, settings } => {
+                let partitions = (partitions != -1).then_some(partitions);
+                Some(Request::CreateTopic { topic, partitions, settings })
+            }
+            N::ListTopics => Some(Request::ListTopics),
+            N::DescribeTopic { topic } => Some(Request::DescribeTopic { topic }),
+            N::DeleteTopic { topic } => Some(Request::DeleteTopic { topic }),
+            N::DeleteRecords { topic, partition, offset } => {
+                Some(Request::DeleteRecords { topic, partition, offset })
+            }
+        })
+    }
+
+    /// The broker took the request with this slot.
+    pub fn taken(&mut self, slot: u64) {
+        if slot & FETCH == 0 {
+            self.in_flight += 1;
+        }
+    }
+
+    fn hello(
+        &mut self,
+        head: Head,
+        version: u16,
+        client: &str,
+        out: &mut Vec<u8>,
+        limits: &Limits,
+        greeting: &Greeting,
+    ) -> Result<(), Refusal> {
+        if version != native::VERSION {
+            self.closing = true;
+            let message = format!("version {version} is not spoken here, only {}", native::VERSION);
+            return Err(Refusal::new(ErrorCode::UnsupportedVersion, message));
+        }
+        log::debug!("hello from {:?}", client.chars().take(64).collect::<String>());
+        let reply = native::Reply::HelloOk {
+            version,
+            software: &greeting.software,
+            cluster_id: &greeting.cluster_id,
+            max_frame: limits.max_frame,
+            max_in_flight: limits.max_in_flight as u32,
+            max_streams: limits.max_streams as u32,
+        };
+        reply.encode(head, out);
+        Ok(())
+    }
+
+    fn register(&mut self, number: u32, stream: Stream, limits: &Limits) -> Result<(), Refusal> {
+        if number == 0 {
+            return Err(Refusal::new(ErrorCode::InvalidRequest, "stream 0 is the connection itself"));
+        }
+        if self.streams.contains_key(&number) {
+            let message = format!("stream {number} is registered already");
+            return Err(
+                Refusal::new(ErrorCode::StreamInUse, message).hint("close it first, or take another number")
+            );
+        }
+        if self.streams.len() + self.fetches.len() >= limits.max_streams.saturating_mul(2)
+            || self.streams.len() >= limits.max_streams
+        {
+            let message = format!("this connection has {} streams, no more are allowed", self.streams.len());
+            return Err(Refusal::new(ErrorCode::TooManyStreams, message)
+                .hint("close some, or open another connection"));
+        }
+        self.streams.insert(number, stream);
+        Ok(())
+    }
+
+    fn register_consumer<'a>(
+        &mut self,
+        head: Head,
+        topic: &'a str,
+        group: &str,
+        partition: i32,
+        start: Start,
+        limits: &Limits,
+    ) -> Result<Request<'a>, Refusal> {
+        if !group.is_empty() || start == Start::Committed {
+            let message = "consumer groups are not available in this version of krappy";
+            return Err(Refusal::new(ErrorCode::NotAvailable, message).hint("register without a group"));
+        }
+        let at = match start {
+            Start::Earliest => At::Earliest,
+            Start::Latest | Start::Committed => At::Latest,
+            Start::Offset(offset) => At::Offset(offset),
+            Start::Timestamp(timestamp) => At::Timestamp(timestamp),
+        };
+        let partition = match partition {
+            -1 => None,
+            n => Some(
+                u32::try_from(n).map_err(|_| Refusal::new(ErrorCode::InvalidRequest, "no such partition"))?,
+            ),
+        };
+        self.register(head.stream, Stream::Consumer(Box::new(Consumer::opening(head.correlation))), limits)?;
+        Ok(Request::ListOffsets { topic, partition, at })
+    }
+
+    fn producer(&self, number: u32) -> Result<TopicRef<'_>, Refusal> {
+        match self.streams.get(&number) {
+            Some(Stream::Producer { topic: Some(topic), .. }) => Ok(TopicRef::Key(*topic)),
+            Some(Stream::Producer { topic: None, name, .. }) => Ok(TopicRef::Name(name)),
+            Some(Stream::Consumer(_)) => Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                format!("stream {number} is a consumer, it cannot publish"),
+            )),
+            None => Err(unknown_stream(number)),
+        }
+    }
+
+    fn consumer(&mut self, number: u32) -> Result<&mut Consumer, Refusal> {
+        match self.streams.get_mut(&number) {
+            Some(Stream::Consumer(consumer)) => Ok(consumer),
+            Some(Stream::Producer { .. }) => Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                format!("stream {number} is a producer, it cannot consume"),
+            )),
+            None => Err(unknown_stream(number)),
+        }
+    }
+
+    fn ask(&mut self, number: u32, asked: Asked) -> Result<(), Refusal> {
+        if self.consumer(number)?.ask(asked)? {
+            self.ready.push_back(number);
+        }
+        Ok(())
+    }
+
+    fn close_stream(&mut self, number: u32) -> Result<(), Refusal> {
+        let Some(stream) = self.streams.remove(&number) else { return Err(unknown_stream(number)) };
+        if let Stream::Consumer(consumer) = stream
+            && let Some(fetch) = consumer.fetching
+        {
+            self.fetches.insert(fetch, None);
+        }
+        Ok(())
+    }
+
+    /// The next fetch that a stream wants.
+    fn next_fetch(&mut self, limits: &Limits) -> Option<(u64, Fetch)> {
+        while let Some(number) = self.ready.pop_front() {
+            let Some(Stream::Consumer(consumer)) = self.streams.get_mut(&number) else { continue };
+            let Some(fetch) = consumer.fetch(limits) else { continue };
+            let serial = self.next_fetch;
+            self.next_fetch += 1;
+            consumer.fetching = Some(serial);
+            self.fetches.insert(serial, Some(number));
+            return Some((FETCH | serial, fetch));
+        }
+        None
+    }
+
+    /// Encodes a reply. Batches of records are handed to `push` between the bytes, so that they are not copied.
+    pub fn reply(&mut self, slot: u64, reply: Reply, out: &mut Output) {
+        if slot & FETCH != 0 {
+            return self.fetch_reply(slot & !FETCH, reply, out);
+        }
+        self.in_flight -= 1;
+        let head = Head { stream: (slot >> 32) as u32, correlation: slot as u32 };
+        let out = out.gather();
+        match reply {
+            Reply::Silent => {}
+            Reply::Published { level, parts } => put_published(head, level, &parts, out),
+            Reply::ProducerOpen { topic, partitions, producer, max_message_bytes } => {
+                if let Some(Stream::Producer { topic: known, registration, .. }) =
+                    self.streams.get_mut(&head.stream)
+                    && *registration == head.correlation
+                {
+                    *known = Some(topic);
+                }
+                let (producer_id, producer_epoch) = producer.unwrap_or((-1, -1));
+                native::Reply::ProducerRegistered {
+                    partitions,
+                    producer_id,
+                    producer_epoch,
+                    max_message_bytes,
+                }
+                .encode(head, out);
+            }
+            Reply::Offsets { parts } => {
+                let positions = parts.iter().map(|(_, number, offset)| (*number, *offset)).collect();
+                native::Reply::ConsumerRegistered { member: "", positions }.encode(head, out);
+                if let Some(Stream::Consumer(consumer)) = self.streams.get_mut(&head.stream)
+                    && consumer.opening == Some(head.correlation)
+                    && consumer.opened(parts)
+                {
+                    self.ready.push_back(head.stream);
+                }
+            }
+            Reply::Refused(refusal) => {
+                refuse(head, &refusal, out);
+                self.registration_failed(head, &refusal, out);
+            }
+            Reply::Topic(topic) => put_topic(head, &topic, out),
+            Reply::Topics(lines) => put_topics(head, &lines, out),
+            Reply::Deleted => native::Reply::Ack.encode(head, out),
+            Reply::Trimmed(log_start) => native::Reply::Trimmed { log_start }.encode(head, out),
+            Reply::Status(values) => native::Reply::StatusIs { values }.encode(head, out),
+            Reply::Fetched { .. } => unreachable!("only fetches are answered with records"),
+        }
+    }
+
+    /// A stream that could not be opened is gone, and a poll that waited for it is refused too.
+    fn registration_failed(&mut self, head: Head, refusal: &Refusal, out: &mut Vec<u8>) {
+        let opening = match self.streams.get(&head.stream) {
+            Some(Stream::Producer { topic, registration, .. }) => {
+                topic.is_none() && *registration == head.correlation
+            }
+            Some(Stream::Consumer(consumer)) => consumer.opening == Some(head.correlation),
+            None => false,
+        };
+        if !opening {
+            return;
+        }
+        if let Some(Stream::Consumer(consumer)) = self.streams.remove(&head.stream)
+            && let Some(correlation) = consumer.asked.correlation()
+        {
+            refuse(Head { correlation, ..head }, refusal, out);
+        }
+    }
+
+    fn fetch_reply(&mut self, serial: u64, reply: Reply, out: &mut Output) {
+        let stream = self.fetches.remove(&serial).expect("a fetch is known until it is answered");
+        let (Some(number), Reply::Fetched { parts }) = (stream, reply) else { return };
+        let Some(Stream::Consumer(consumer)) = self.streams.get_mut(&number) else { return };
+        let bytes: usize = parts.iter().filter_map(|p| p.chunk.as_ref()).map(crate::chunk::Chunk::len).sum();
+        let Some(answered) = consumer.answered(&parts, bytes) else { return };
+        if answered.again {
+            self.ready.push_back(number);
+        }
+        if answered.tell {
+            put_records(Head { stream: number, correlation: answered.correlation }, parts, out);
+        }
+    }
+
+    /// Says that the broker is stopping.
+    pub fn go_away(&self, message: &str, out: &mut Vec<u8>) {
+        native::Reply::GoAway { message }.encode(Head { stream: 0, correlation: 0 }, out);
+    }
+}
+
+fn put_published(head: Head, level: api::Level, parts: &Parts, out: &mut Vec<u8>) {
+    use krappy_wire::codec::Writer;
+    let parts = match parts {
+        Parts::One(part) => std::slice::from_ref(part),
+        Parts::Many(parts) => parts,
+    };
+    // As `native::Reply::Published` encodes it, without the vector that it holds: this is the most frequent reply.
+    frame::write(out, native::code::PUBLISHED, |out| {
+        out.put_u32(head.stream);
+        out.put_u32(head.correlation);
+        out.put_u8(level.number());
+        out.put_u32(parts.len() as u32);
+        for part in parts {
+            out.put_i32(part.partition);
+            out.put_i64(part.base_offset);
+            out.put_u32(part.count);
+        }
+    });
+}
+
+/// Writes a Records frame around its chunks: its size is known before the first chunk goes out.
+fn put_records(head: Head, parts: Vec<FetchedPart>, out: &mut Output) {
+    use krappy_wire::codec::Writer;
+    let len = |part: &FetchedPart| part.chunk.as_ref().map_or(0, crate::chunk::Chunk::len);
+    let heads = native::RECORDS_PART_HEAD * parts.len();
+    let batches: usize = parts.iter().map(len).sum();
+    let gather = out.gather();
+    let start = frame::begin(gather, native::code::RECORDS);
+    gather.put_u32(head.stream);
+    gather.put_u32(head.correlation);
+    gather.put_u32(parts.len() as u32);
+    frame::finish(gather, start, heads + batches);
+    for part in parts {
+        let size = len(&part);
+        let head = RecordsPart {
+            partition: part.number,
+            error: part.error.number(),
+            position: part.position,
+            next: part.next,
+            high_watermark: part.high_watermark,
+            log_start: part.log_start,
+            batches: &[],
+        };
+        head.put_head(out.gather(), size);
+        if let Some(chunk) = part.chunk {
+            out.push_chunk(chunk);
+        }
+    }
+}
+
+fn put_topic(head: Head, topic: &api::TopicDescription, out: &mut Vec<u8>) {
+    let settings = topic.settings.iter().map(|(k, v, source)| (*k, v.as_str(), *source)).collect();
+    let info =
+        native::TopicInfo { name: &topic.name, id: topic.id, partitions: topic.partitions.clone(), settings };
+    native::Reply::Topic(info).encode(head, out);
+}
+
+fn put_topics(head: Head, lines: &[api::TopicLine], out: &mut Vec<u8>) {
+    let topics = lines.iter().map(|line| native::TopicSummary {
+        name: &line.name,
+        partitions: line.partitions,
+        records: line.records,
+        bytes: line.bytes,
+    });
+    native::Reply::Topics { topics: topics.collect() }.encode(head, out);
+}
+
+fn refuse(head: Head, refusal: &Refusal, out: &mut Vec<u8>) {
+    native::Reply::error(refusal.code, &refusal.message, &refusal.hint).encode(head, out);
+}
+
+fn unknown_stream(number: u32) -> Refusal {
+    Refusal::new(ErrorCode::UnknownStream, format!("stream {number} is not registered on this connection"))
+        .hint("register a producer or consumer under this number first")
+}
+
+fn unknown_request(code: u16) -> Refusal {
+    if (0x20..0x40).contains(&code) {
+        let message = format!("request 0x{code:02x} is reserved, this version of krappy does not have it");
+        return Refusal::new(ErrorCode::NotAvailable, message);
+    }
+    Refusal::new(ErrorCode::UnknownRequest, format!("no request has the code 0x{code:02x}"))
+}
+
+fn malformed_request(code: u16, malformed: Malformed) -> Refusal {
+    Refusal::new(ErrorCode::Malformed, format!("request 0x{code:02x}: {malformed}"))
+}
+
+/// Names what somebody who does not speak this language probably speaks.
+fn violation(error: FrameError, input: &[u8]) -> Violation {
+    let guess = match input {
+        [0x16, 0x03, ..] => ": this looks like TLS, which this port does not speak",
+        _ if [&b"GET "[..], b"POST", b"HEAD", b"PUT ", b"HTTP"]
+            .iter()
+            .any(|verb| input.starts_with(verb)) =>
+        {
+            ": this looks like HTTP, which this version does not speak"
+        }
+        [0, _, _, _, 0, api_key, ..] if *api_key < 100 => {
+            ": this may be a Kafka client, whose protocol this version does not speak"
+        }
+        _ => "",
+    };
+    Violation(format!("{error}{guess}"))
+}

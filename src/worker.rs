@@ -1,0 +1,251 @@
+//! The boundary with the worker threads: what they are told ([`Job`]), what they answer ([`Done`]), and the threads.
+//!
+//! Invariant: a job names its files and owns its bytes, so it means the same whenever and wherever it runs; the
+//! simulator runs jobs itself, in an order of its choosing. Nothing that may wait for the device happens anywhere else,
+//! except the append into the page cache.
+
+use std::collections::VecDeque;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::JoinHandle;
+
+use crate::api::{PartitionKey, ReplyTo, TopicKey};
+use crate::disk::{Disk, Space, replace_file};
+use crate::segment::{Log, LogSettings, Lookup, MarkWrite, Sync, Synced, Unlink, Warm};
+
+/// Work that may wait for the device.
+pub enum Job {
+    /// Make a partition's appends durable.
+    Sync(PartitionKey, Sync),
+    /// Read a cold range, so that the retry of this parked fetch finds it in memory.
+    Warm(u64, Warm),
+    /// Find the offset of a timestamp, for this parked question and its n-th partition.
+    Lookup(u64, usize, Lookup),
+    /// Make the folder of a topic.
+    CreateTopic(CreateTopic),
+    /// Remove the folder of a topic.
+    DeleteTopic {
+        /// Which one.
+        topic: TopicKey,
+        /// `data/topics`.
+        topics: PathBuf,
+        /// Its name.
+        name: String,
+    },
+    /// Remove segment files that retention has dropped.
+    Unlink(Unlink),
+    /// Make a new log start offset durable, then answer.
+    Mark(PartitionKey, MarkWrite, Option<(ReplyTo, i64)>),
+    /// Write a small file so that it is whole or absent: the producers of a partition.
+    Snapshot(PathBuf, Vec<u8>),
+    /// Look how much room there is.
+    Space(PathBuf),
+}
+
+/// The folder of a topic that is to be made.
+pub struct CreateTopic {
+    /// Which one.
+    pub topic: TopicKey,
+    /// `data/topics`.
+    pub topics: PathBuf,
+    /// Its name.
+    pub name: String,
+    /// How many partitions.
+    pub partitions: u32,
+    /// Content of `topic.properties`.
+    pub properties: String,
+    /// How its logs behave.
+    pub settings: LogSettings,
+}
+
+/// What became of a job.
+pub enum Done {
+    /// See [`Job::Sync`].
+    Synced(PartitionKey, Synced),
+    /// See [`Job::Warm`].
+    Warmed(u64, io::Result<()>),
+    /// See [`Job::Lookup`]; offset and timestamp.
+    Found(u64, usize, io::Result<Option<(i64, i64)>>),
+    /// See [`Job::CreateTopic`]; the open logs in order of partition number.
+    TopicCreated(TopicKey, io::Result<Vec<Log>>),
+    /// See [`Job::DeleteTopic`].
+    TopicDeleted(TopicKey, io::Result<()>),
+    /// See [`Job::Unlink`].
+    Unlinked(io::Result<()>),
+    /// See [`Job::Mark`].
+    Marked(PartitionKey, io::Result<()>, Option<(ReplyTo, i64)>),
+    /// See [`Job::Snapshot`].
+    Snapshotted(io::Result<()>),
+    /// See [`Job::Space`].
+    Space(io::Result<Space>),
+}
+
+impl Job {
+    /// Does the work. May wait.
+    pub fn run(self, disk: &Arc<dyn Disk>) -> Done {
+        match self {
+            Job::Sync(partition, sync) => Done::Synced(partition, sync.run(&**disk)),
+            Job::Warm(park, warm) => Done::Warmed(park, warm.run()),
+            Job::Lookup(park, index, lookup) => Done::Found(park, index, lookup.run()),
+            Job::CreateTopic(create) => Done::TopicCreated(create.topic, create.run(disk)),
+            Job::DeleteTopic { topic, topics, name } => {
+                Done::TopicDeleted(topic, delete_topic(&**disk, &topics, &name))
+            }
+            Job::Unlink(unlink) => Done::Unlinked(unlink.run(&**disk)),
+            Job::Mark(partition, mark, to) => Done::Marked(partition, mark.run(), to),
+            Job::Snapshot(path, bytes) => Done::Snapshotted(replace_file(&**disk, &path, &bytes)),
+            Job::Space(path) => Done::Space(disk.space(&path)),
+        }
+    }
+}
+
+/// Prefix of a topic folder that is being made. `+` is not allowed in topic names, so it cannot be one.
+pub const CREATING: &str = "+creating-";
+/// Prefix of a topic folder that is being removed.
+pub const DELETING: &str = "+deleting-";
+/// Name of the text file that describes a topic.
+pub const PROPERTIES: &str = "topic.properties";
+
+impl CreateTopic {
+    /// Makes everything under another name, syncs it, and renames: a crash leaves the whole topic or none of it.
+    fn run(self, disk: &Arc<dyn Disk>) -> io::Result<Vec<Log>> {
+        let aside = self.topics.join(format!("{CREATING}{}", self.name));
+        let place = self.topics.join(&self.name);
+        remove_tree(&**disk, &aside)?;
+        disk.create_dir(&aside)?;
+        for number in 0..self.partitions {
+            Log::create(&**disk, &aside.join(number.to_string()))?;
+        }
+        replace_file(&**disk, &aside.join(PROPERTIES), self.properties.as_bytes())?;
+        disk.sync_dir(&aside)?;
+        disk.rename(&aside, &place)?;
+        disk.sync_dir(&self.topics)?;
+        let open = |number: u32| {
+            let (log, _) =
+                Log::open(disk, &place.join(number.to_string()), true, None, &self.settings, &mut |_| {})
+                    .map_err(io::Error::other)?;
+            Ok(log)
+        };
+        (0..self.partitions).map(open).collect()
+    }
+}
+
+fn delete_topic(disk: &dyn Disk, topics: &Path, name: &str) -> io::Result<()> {
+    let aside = topics.join(format!("{DELETING}{name}"));
+    remove_tree(disk, &aside)?;
+    disk.rename(&topics.join(name), &aside)?;
+    disk.sync_dir(topics)?;
+    remove_tree(disk, &aside)?;
+    disk.sync_dir(topics)
+}
+
+/// Removes a folder with everything in it; fine if it is not there. Only ever called on folders under our own prefixes.
+pub fn remove_tree(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let entries = match disk.list(path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    for entry in entries {
+        let path = path.join(&entry.name);
+        match entry.kind {
+            crate::disk::Kind::Dir => remove_tree(disk, &path)?,
+            _ => disk.remove_file(&path)?,
+        }
+    }
+    disk.remove_dir(path)
+}
+
+/// The worker threads. Dropping it waits for the jobs that were given.
+pub struct Workers {
+    shared: Arc<Shared>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    queue: Mutex<Queue>,
+    work: Condvar,
+}
+
+struct Queue {
+    jobs: VecDeque<Job>,
+    done: Vec<Done>,
+    stopping: bool,
+}
+
+impl Workers {
+    /// Starts `count` threads; each calls `wake` when it has put an answer where [`Workers::take_done`] finds it.
+    pub fn start(
+        disk: Arc<dyn Disk>,
+        count: usize,
+        wake: impl Fn() + Send + std::marker::Sync + 'static,
+    ) -> io::Result<Self> {
+        let queue = Queue { jobs: VecDeque::new(), done: Vec::new(), stopping: false };
+        let shared = Arc::new(Shared { queue: Mutex::new(queue), work: Condvar::new() });
+        let wake = Arc::new(wake);
+        let threads = (0..count)
+            .map(|n| {
+                let (shared, disk, wake) = (Arc::clone(&shared), Arc::clone(&disk), Arc::clone(&wake));
+                std::thread::Builder::new()
+                    .name(format!("krappy-worker-{n}"))
+                    .stack_size(256 << 10)
+                    .spawn(move || shared.work(&disk, &*wake))
+            })
+            .collect::<io::Result<_>>()?;
+        Ok(Self { shared, threads })
+    }
+
+    /// Hands jobs over.
+    pub fn give(&self, jobs: impl IntoIterator<Item = Job>) {
+        let mut queue = self.shared.queue.lock().expect("a worker never panics while it holds the queue");
+        let before = queue.jobs.len();
+        queue.jobs.extend(jobs);
+        let added = queue.jobs.len() - before;
+        drop(queue);
+        for _ in 0..added {
+            self.shared.work.notify_one();
+        }
+    }
+
+    /// Everything that was done since the last call.
+    pub fn take_done(&self, into: &mut Vec<Done>) {
+        let mut queue = self.shared.queue.lock().expect("a worker never panics while it holds the queue");
+        into.append(&mut queue.done);
+    }
+}
+
+impl Shared {
+    fn work(&self, disk: &Arc<dyn Disk>, wake: &(impl Fn() + ?Sized)) {
+        let mut queue = self.queue.lock().expect("a worker never panics while it holds the queue");
+        loop {
+            if let Some(job) = queue.jobs.pop_front() {
+                drop(queue);
+                let done = job.run(disk);
+                queue = self.queue.lock().expect("a worker never panics while it holds the queue");
+                queue.done.push(done);
+                // One wake-up announces everything that gathers until it is taken.
+                if queue.done.len() == 1 {
+                    drop(queue);
+                    wake();
+                    queue = self.queue.lock().expect("a worker never panics while it holds the queue");
+                }
+            } else if queue.stopping {
+                return;
+            } else {
+                queue = self.work.wait(queue).expect("a worker never panics while it holds the queue");
+            }
+        }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.shared.queue.lock().expect("a worker never panics while it holds the queue").stopping = true;
+        self.shared.work.notify_all();
+        for thread in self.threads.drain(..) {
+            // A worker that panicked has already ended the process; there is nothing to learn from the join.
+            let _ = thread.join();
+        }
+    }
+}
