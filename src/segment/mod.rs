@@ -23,6 +23,7 @@
 //! recovery keeps is a prefix of what was appended; what it cannot keep it sets aside and reports, and destroys
 //! nothing.
 
+pub mod fuzz;
 pub mod index;
 mod log;
 mod lookup;

@@ -155,6 +155,7 @@ impl Log {
         opening.sort_out()?;
         // 4. A file to append to, at an offset that was never given away.
         opening.ensure_active()?;
+        opening.cut_active()?;
         // 5. Caches, names, and last of all the mark.
         opening.write_indexes();
         opening.write_quarantine()?;
@@ -433,7 +434,8 @@ impl<'a> Opening<'a> {
             self.drop_overlap(base, &*file, survey.position, len, later)?;
         }
         self.keep_surveyed(base, &survey);
-        Ok(())
+        // Bytes behind the last offset that this file can hold.
+        self.cut(base, self.kept.last().expect("just kept").boundary().position)
     }
 
     /// The file that the mark points into.
@@ -516,6 +518,10 @@ impl<'a> Opening<'a> {
     ) -> io::Result<Survey> {
         let index = self.read_small(&index_name(base))?;
         let anchors = index.map_or(Vec::new(), |bytes| index::parse(base, &bytes).entries);
+        // A file whose name says that it begins within what this one certainly holds had better prove it.
+        while end.is_some_and(|end| later.front().is_some_and(|(base, _)| *base < end))
+            && self.set_aside_stray(later)?
+        {}
         loop {
             let next_base = later.front().map(|(base, _)| *base);
             let end = end.or(next_base).unwrap_or(self.mark.durable.offset);
@@ -658,6 +664,23 @@ impl<'a> Opening<'a> {
             file.sync()?;
             self.changed = true;
             self.kept.push(Kept { base: floor, entries: vec![Entry::START], first: 0, written: 0 });
+        }
+        Ok(())
+    }
+
+    /// The next append goes to the end of what is kept, and the file must end there.
+    fn cut_active(&mut self) -> io::Result<()> {
+        let active = self.kept.last().expect("there is an active segment").boundary();
+        self.cut(active.segment, active.position)
+    }
+
+    fn cut(&mut self, base: i64, position: u64) -> io::Result<()> {
+        let file = self.open(base)?;
+        let len = file.len()?;
+        if len > position {
+            self.keep_torn(base, &*file, position, len)?;
+            file.truncate(position)?;
+            file.sync()?;
         }
         Ok(())
     }

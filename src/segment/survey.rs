@@ -27,6 +27,9 @@ const INTERVAL: u64 = 4096;
 /// What the search for the next good batch reads at a time.
 const SEARCH_WINDOW: usize = 1 << 20;
 
+/// An index cannot express more offsets than this in one segment.
+const MOST_OFFSETS: i64 = u32::MAX as i64;
+
 /// What is known about the solid part of a file before it is surveyed.
 pub struct Known<'a> {
     /// Base offset, from the file's name.
@@ -72,7 +75,8 @@ pub enum Stop {
 /// Surveys a file from its start to the solid boundary. An error is the device's.
 pub fn solid(file: &dyn File, known: &Known<'_>) -> io::Result<Survey> {
     let mut surveyor = Surveyor::new(file, (0, known.base), known.interval);
-    surveyor.solid_part(known)?;
+    let most = known.base + MOST_OFFSETS;
+    surveyor.solid_part(&Known { solid: (known.solid.0, known.solid.1.min(most)), ..*known })?;
     surveyor.boundary();
     Ok(surveyor.out)
 }
@@ -177,6 +181,10 @@ impl<'a> Surveyor<'a> {
             match walk.step()? {
                 Step::Batch(header, _) if self.overlaps(&header, next_base) => {
                     self.out.stop = Some(Stop::Overlap);
+                    return Ok(());
+                }
+                Step::Batch(header, _) if header.next_offset() - self.origin.1 > MOST_OFFSETS => {
+                    self.out.stop = Some(Stop::Torn(Flaw::Offset(header.base_offset)));
                     return Ok(());
                 }
                 Step::Batch(header, _) => self.good(&header),
