@@ -18,6 +18,8 @@ pub struct Admin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
     Create(usize),
+    /// It is said to exist already, which it may not quite do yet.
+    Confirm(usize),
     Describe(usize),
     Trim(usize, i32),
     Other,
@@ -75,7 +77,7 @@ impl Script for Admin {
         }
     }
 
-    fn reply(&mut self, head: Head, reply: Reply<'_>, _link: &mut Link, ctx: &mut Ctx<'_>) {
+    fn reply(&mut self, head: Head, reply: Reply<'_>, link: &mut Link, ctx: &mut Ctx<'_>) {
         if let Reply::GoAway { .. } = reply {
             return;
         }
@@ -84,10 +86,13 @@ impl Script for Admin {
         };
         let (_, asked) = self.open.remove(at);
         match (asked, reply) {
-            (Asked::Create(n), Reply::Topic(_)) => self.made[n] = true,
+            (Asked::Create(n) | Asked::Confirm(n), Reply::Topic(_)) => self.made[n] = true,
             (Asked::Create(n), Reply::Error { code, .. }) if code == ErrorCode::TopicAlreadyExists.number() => {
-                self.made[n] = true;
+                let name = self.topics[n].name;
+                self.ask(Asked::Confirm(n), &Request::DescribeTopic { topic: name }, link);
             }
+            (Asked::Confirm(_), Reply::Error { code, .. })
+                if code == ErrorCode::UnknownTopicOrPartition.number() => {}
             (Asked::Describe(n), Reply::Topic(info)) => {
                 if info.partitions.len() as i32 != self.topics[n].partitions {
                     ctx.history.bad(format!("admin: {info:?} has lost partitions"));

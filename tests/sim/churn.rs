@@ -161,7 +161,9 @@ impl Churn {
             (step, Reply::Error { code, message, .. }) => {
                 let code = ErrorCode::from_number(code);
                 let passing = [ErrorCode::StorageError, ErrorCode::Draining, ErrorCode::OffsetOutOfRange];
-                if !code.is_some_and(|code| passing.contains(&code)) {
+                // A topic that is just being made, for a connection that was lost, neither exists nor does not.
+                let half_made = (step, code) == (Step::Create, Some(ErrorCode::TopicAlreadyExists));
+                if !half_made && !code.is_some_and(|code| passing.contains(&code)) {
                     ctx.history.bad(format!("churn: {step:?} was refused: {message}"));
                 }
                 self.step = Step::Look;

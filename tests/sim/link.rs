@@ -18,8 +18,6 @@ pub struct Ctx<'a> {
     pub wall: i64,
     /// Nothing goes wrong any more, and nothing new is begun: finish what is open.
     pub quiet: bool,
-    /// A number that changes each time the machine loses power.
-    pub cuts: u32,
 }
 
 /// A client's program. It is told of replies, and asked to act now and then.

@@ -90,9 +90,8 @@ impl Wire {
     /// Time passes: bytes arrive. What the poll then says to the server, if anything.
     pub fn pass(&mut self) -> Option<Event> {
         let arrived = self.to_server.arrive(&mut self.rng);
-        self.to_client.arrive(&mut self.rng);
         if self.client_gone {
-            self.to_client.here.clear();
+            self.to_client.flying.clear();
         }
         let mut event = Event::default();
         if arrived && self.starved {
@@ -129,6 +128,7 @@ impl Wire {
 
     /// The client reads what is there, at most so much.
     pub fn client_read(&mut self, most: usize, into: &mut Vec<u8>) {
+        self.to_client.arrive(&mut self.rng);
         let n = most.min(self.to_client.here.len());
         into.extend(self.to_client.here.drain(..n));
     }
@@ -137,11 +137,6 @@ impl Wire {
     pub fn is_dry(&self) -> bool {
         let drained = self.to_client.here.is_empty() && self.to_client.flying.is_empty();
         self.reset || (self.server_gone && drained)
-    }
-
-    /// The client says that it sends nothing more.
-    pub fn client_finish(&mut self) {
-        self.client_finished = true;
     }
 
     /// The client goes; half of the time what it sent last is lost on the way.

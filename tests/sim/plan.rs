@@ -24,7 +24,6 @@ pub struct TopicPlan {
 
 /// Everything that a seed decides in advance.
 pub struct Plan {
-    pub seed: u64,
     pub topics: Vec<TopicPlan>,
     pub config: Config,
     /// Whether anything goes wrong at all; one seed in four is left in peace.
@@ -52,7 +51,6 @@ impl Plan {
         let faults = !seed.is_multiple_of(4);
         let topics = (0..1 + rng.below(3)).map(|n| topic(n as usize, rng, history)).collect();
         Plan {
-            seed,
             topics,
             config: config(rng),
             faults,

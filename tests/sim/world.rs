@@ -77,7 +77,6 @@ struct World {
     hasher: DefaultHasher,
     boots: u32,
     quiet: bool,
-    cuts: u32,
     /// The steps until this start of the broker is ended from outside, and how.
     ends_in: Option<(u32, End)>,
 }
@@ -125,7 +124,6 @@ impl World {
             hasher: DefaultHasher::new(),
             boots: 0,
             quiet: false,
-            cuts: 0,
             ends_in: None,
             plan,
         };
@@ -141,7 +139,6 @@ impl World {
             history: &mut self.history,
             wall: self.now.wall,
             quiet: false,
-            cuts: 0,
         };
         let mut scripts: Vec<Box<dyn Script>> = vec![Box::new(Admin::new(&plan.topics, plan.ops))];
         if ctx.rng.below(2) == 0 {
@@ -253,14 +250,15 @@ impl World {
         self.server = None;
         self.workers = Workers::new(self.rng.next_u64(), self.plan.workers, self.plan.slowest_job);
         self.wires.clear();
-        self.incoming.clear();
+        for wire in std::mem::take(&mut self.incoming) {
+            drop(SimStream::new(&wire, &self.disk));
+        }
         self.disk.crash(how);
         if how == Crash::KeepAll {
             self.outcome.kills += 1;
             return After::Process;
         }
         self.outcome.power_cuts += 1;
-        self.cuts += 1;
         After::Power
     }
 
@@ -557,7 +555,6 @@ impl World {
                 history: &mut self.history,
                 wall: self.now.wall,
                 quiet: self.quiet,
-                cuts: self.cuts,
             };
             client.script.act(&mut client.link, ctx);
         }
@@ -571,7 +568,6 @@ impl World {
             history: &mut self.history,
             wall: self.now.wall,
             quiet: self.quiet,
-            cuts: self.cuts,
         };
         let alive = client.link.pump(ctx.rng, client.script.listens());
         while client.link.is_open() {
