@@ -255,8 +255,8 @@ impl Reactor {
         }
     }
 
-    /// Descriptors have run out: with the spare one, the waiting connection is accepted and closed, so that it is not left
-    /// hanging; then accepting pauses. The listener's readiness is remembered, so it does not go deaf.
+    /// Descriptors have run out: with the spare one, the waiting connection is accepted and closed, so that it is not
+    /// left hanging; then accepting pauses. The listener's readiness is remembered, so it does not go deaf.
     fn turn_away(&mut self, n: usize, now: Now) {
         self.spare = None;
         let refused = self.listeners[n].socket.accept().is_ok();
@@ -267,8 +267,8 @@ impl Reactor {
         self.accept_pause = Some(now.time.plus_ms(ACCEPT_PAUSE_MS));
     }
 
-    /// Stops: everyone gets what is owed, everything is synced, and only then the clean marker is written. `failed`: the
-    /// disk is not to be trusted, so the marker is not written at all.
+    /// Stops: everyone gets what is owed, everything is synced, and only then the clean marker is written. `failed`:
+    /// the disk is not to be trusted, so the marker is not written at all.
     fn finish(&mut self, events: &mut Events, failed: bool) -> io::Result<()> {
         self.listeners.clear();
         let now = self.clock.now();
@@ -290,7 +290,12 @@ impl Reactor {
             let timeout = self.timeout().min(longest);
             self.turn_within(events, timeout)?;
         }
-        if failed { Ok(()) } else { self.server.broker_mut().close() }
+        if failed {
+            return Ok(());
+        }
+        // No job may write behind the back of the files that are written now.
+        self.workers.finish();
+        self.server.broker_mut().close()
     }
 }
 

@@ -1,11 +1,11 @@
 //! Connections joined to the broker. Generic over the stream, so that the simulator runs this very code.
 //!
-//! A turn: the reactor notes who is ready ([`Server::ready`]) and what workers have answered ([`Server::complete`]), then
-//! [`Server::turn`] lets each connection that has work read and ask, up to its budget; ends with one write per
+//! A turn: the reactor notes who is ready ([`Server::ready`]) and what workers have answered ([`Server::complete`]),
+//! then [`Server::turn`] lets each connection that has work read and ask, up to its budget; ends with one write per
 //! partition; and sends what became ready.
 //!
-//! Invariant: a connection with work that it could do now is queued, or set aside for a reason whose end queues it again
-//! (a completion, a released reservation), or an event for it is still to come.
+//! Invariant: a connection with work that it could do now is queued, or set aside for a reason whose end queues it
+//! again (a completion, a released reservation), or an event for it is still to come.
 
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -163,7 +163,7 @@ impl<S: Stream> Server<S> {
             if let Some(client) = self.clients.get_mut(key as usize) {
                 client.queued = false;
                 self.pump(key, now);
-                self.settle(key, now);
+                self.tidy(key);
             }
         }
         self.broker.flush(now);
@@ -204,13 +204,15 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// The next connection of this turn reads into the same buffer, which is in the processor's cache now; were it kept
-    /// until the turn ends, a thousand clients that send together would take a thousand buffers.
-    fn settle(&mut self, key: u32, now: Now) {
+    /// Gives a read buffer back to the pool as soon as its connection has no use for it, so that a turn with a thousand
+    /// busy connections needs a handful of buffers. Few busy connections keep a half-read frame where it is.
+    fn tidy(&mut self, key: u32) {
+        const FEW: usize = 8;
+        let few = self.queue.len() <= FEW;
         if let Some(client) = self.clients.get_mut(key as usize)
-            && !client.queued
+            && !(few && client.conn.is_half_read())
         {
-            client.conn.settle(&mut self.input, now);
+            client.conn.settle_input(&mut self.input);
         }
     }
 

@@ -1,5 +1,5 @@
-//! Bytes that a client should not send, and what the broker does about each: broken framing closes the connection, wrong
-//! content is answered with exactly one error and the connection stays open. After every row another client still
+//! Bytes that a client should not send, and what the broker does about each: broken framing closes the connection,
+//! wrong content is answered with exactly one error and the connection stays open. After every row another client still
 //! works; at the end memory and descriptors are back.
 
 mod common;

@@ -14,7 +14,7 @@ use super::{Broker, Taken};
 use crate::api::{
     At, ErrorCode, PartitionKey, Refusal, Reply, ReplyTo, TopicDescription, TopicKey, TopicLine,
 };
-use crate::config::TopicSettings;
+use crate::config::TopicOverrides;
 use crate::segment::Log;
 use crate::time::Now;
 use crate::worker::{CreateTopic, Job};
@@ -30,6 +30,7 @@ pub struct Lookups {
 struct OpenLookup {
     to: ReplyTo,
     missing: usize,
+    /// Partition, its number, and the answer; until there is one, the high watermark when it was asked for.
     parts: Vec<(PartitionKey, i32, i64)>,
     failed: Option<Refusal>,
 }
@@ -67,15 +68,15 @@ impl Broker {
         }
         let count = partitions.unwrap_or(self.config.num_partitions as i32);
         self.check_counts(count)?;
-        let mut effective = self.config.topic.clone();
+        let mut own = TopicOverrides::default();
         for (key, value) in settings {
-            effective.set(key, value).map_err(|e| Refusal::new(ErrorCode::InvalidConfig, e))?;
+            own.set(key, value).map_err(|e| Refusal::new(ErrorCode::InvalidConfig, e))?;
         }
         let topic = Topic {
             name: name.to_owned(),
             id: self.new_id(),
-            settings: effective,
-            own: settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            settings: own.over(&self.config.topic),
+            own,
             partitions: Vec::new(),
             state: State::Creating(vec![waiting]),
         };
@@ -147,8 +148,8 @@ impl Broker {
         }
     }
 
-    /// After a failed creation the count of partitions under way is not known from the logs; a failure is rare enough to
-    /// let the limit be approximate until nothing is under way.
+    /// After a failed creation the count of partitions under way is not known from the logs; a failure is rare enough
+    /// to let the limit be approximate until nothing is under way.
     fn recount_creating(&mut self) {
         if !self.catalog.iter().any(|(_, t)| matches!(t.state, State::Creating(_))) {
             self.creating = 0;
@@ -256,15 +257,12 @@ impl Broker {
                 segments: p.log.segment_count() as u32,
                 fenced: p.log.fenced(),
             });
-        let settings = TopicSettings::KEYS.iter().map(|&key| {
-            let source = if topic.own.iter().any(|(k, _)| k == key) { "topic" } else { "default" };
-            (key, topic.settings.get(key).expect("every key has a value"), source)
-        });
+        let settings = topic.own.describe(&self.config.topic).into_iter();
         TopicDescription {
             name: topic.name.clone(),
             id: topic.id,
             partitions: partitions.collect(),
-            settings: settings.collect(),
+            settings: settings.map(|d| (d.name, d.value.clone(), d.source())).collect(),
         }
     }
 
@@ -429,7 +427,8 @@ impl Broker {
             let partition = self.partition(*key).expect("a live topic's partitions are there");
             self.jobs.push(Job::Lookup(id, index, partition.log.lookup_timestamp(timestamp)));
         }
-        let parts: Vec<_> = keys.into_iter().map(|(key, number)| (key, number, -1)).collect();
+        let end = |key| self.partition(key).expect("a live topic's partitions are there").high_watermark();
+        let parts: Vec<_> = keys.into_iter().map(|(key, number)| (key, number, end(key))).collect();
         self.lookups.open.insert(id, OpenLookup { to, missing: parts.len(), parts, failed: None });
         Taken::Yes
     }
@@ -441,7 +440,9 @@ impl Broker {
         match (result, partition) {
             (Ok(found), Some(p)) => {
                 let end = p.high_watermark();
-                let offset = found.map_or(end, |(offset, _)| offset);
+                // Records that became visible while the worker was looking may be young enough, so where it found nothing
+                // the answer is where the end was when it began.
+                let offset = found.map_or(open.parts[index].2, |(offset, _)| offset);
                 open.parts[index].2 = offset.clamp(p.log.start_offset().min(end), end);
             }
             (Ok(_), None) => {

@@ -1,7 +1,7 @@
 //! Reading: answer now, or park until there is enough.
 //!
-//! Invariant: the retry is the same function as the first try; at the deadline it may not park again. A fetch that meets a
-//! range which is not in memory parks too, while a worker reads it, and comes back through the same door.
+//! Invariant: the retry is the same function as the first try; at the deadline it may not park again. A fetch that
+//! meets a range which is not in memory parks too, while a worker reads it, and comes back through the same door.
 
 use super::parked::{ParkId, Parked};
 use super::{Broker, Taken};

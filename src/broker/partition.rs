@@ -43,7 +43,7 @@ pub struct Partition {
     pub dirty: bool,
     /// Whether a sync is under way.
     pub syncing: bool,
-    /// When the oldest append without a sync happened, on a topic that syncs by `flush.ms`.
+    /// When the oldest append happened that no sync has begun for, for topics that sync by `flush.ms`.
     pub unsynced_since: Option<Time>,
     /// Unsynced bytes that the broker's total already has.
     counted: u64,
@@ -128,8 +128,8 @@ impl Partition {
         PublishedPart { partition: self.number as i32, base_offset, count }
     }
 
-    /// Takes a batch that a client prepared. It has its place in the order from here on; it is written at the end of the
-    /// turn, or at once if it is large. `to` is told its fate through `acks`.
+    /// Takes a batch that a client prepared. It has its place in the order from here on; it is written at the end of
+    /// the turn, or at once if it is large. `to` is told its fate through `acks`.
     pub fn append_batch(
         &mut self,
         to: AckTo,
@@ -208,7 +208,8 @@ impl Partition {
             .hint("send smaller batches, or raise max.message.bytes of the topic")
     }
 
-    /// Takes plain records: they join the batch of this turn. `pick` says which of `records` are meant for this partition.
+    /// Takes plain records: they join the batch of this turn. `pick` says which of `records` are meant for this
+    /// partition.
     pub fn append_plain<'a>(
         &mut self,
         to: AckTo,
@@ -293,7 +294,8 @@ impl Partition {
         self.batches.clear();
     }
 
-    /// Nothing of this turn was appended: everyone hears so, and the producers are forgotten back to what the log holds.
+    /// Nothing of this turn was appended: everyone hears so, and the producers are forgotten back to what the log
+    /// holds.
     fn append_failed(&mut self, error: &AppendError, acks: &mut Acks) {
         log::error!("append to {} failed: {error}", self.dir.display());
         for owed in std::mem::take(&mut self.owed) {

@@ -1,8 +1,8 @@
 //! The native language on one connection: frames in, broker requests out, and back.
 //!
-//! Streams live here, not in the broker: a consumer stream remembers its positions, so a poll is a fetch with the positions
-//! filled in, and a subscription is a fetch that is issued again as long as there is credit. The broker only ever sees
-//! independent requests.
+//! Streams live here, not in the broker: a consumer stream remembers its positions, so a poll is a fetch with the
+//! positions filled in, and a subscription is a fetch that is issued again as long as there is credit. The broker only
+//! ever sees independent requests.
 //!
 //! Invariants: a stream has at most one fetch under way; every request that was counted in flight is counted out by its
 //! reply; a fetch whose stream has closed is answered into nothing, and still counted until then.
@@ -67,8 +67,8 @@ pub struct Session {
     in_flight: usize,
     /// Set when the connection must close after what is owed.
     pub closing: bool,
-    /// The broker is stopping: a subscription is not continued, because its fetches would not wait any more.
-    stopping: bool,
+    /// The broker is stopping and answers every fetch at once, so a subscription must not ask again.
+    draining: bool,
 }
 
 impl Session {
@@ -87,15 +87,16 @@ impl Session {
         !self.ready.is_empty()
     }
 
-    /// Takes the next step: a fetch that a stream wants, or the frame at the front of `input`.
+    /// Takes the next step: a fetch that a stream wants if it `may_fetch`, or the frame at the front of `input`.
     pub fn step<'a>(
         &'a mut self,
         input: &'a [u8],
         out: &mut Vec<u8>,
         limits: &Limits,
         greeting: &Greeting,
+        may_fetch: bool,
     ) -> Result<Step<'a>, Violation> {
-        if let Some((slot, fetch)) = self.next_fetch(limits) {
+        if may_fetch && let Some((slot, fetch)) = self.next_fetch(limits) {
             return Ok(Step::Request { slot, request: Request::Fetch(fetch), consumed: 0 });
         }
         let (code, payload, consumed) = match frame::split(input, limits.max_frame) {
@@ -411,7 +412,7 @@ impl Session {
         let Some(Stream::Consumer(consumer)) = self.streams.get_mut(&number) else { return };
         let bytes: usize = parts.iter().filter_map(|p| p.chunk.as_ref()).map(crate::chunk::Chunk::len).sum();
         let Some(answered) = consumer.answered(&parts, bytes) else { return };
-        if answered.again && !self.stopping {
+        if answered.again && !self.draining {
             self.ready.push_back(number);
         }
         if answered.tell {
@@ -419,9 +420,13 @@ impl Session {
         }
     }
 
-    /// Says that the broker is stopping.
+    /// Says that the broker is stopping, and ends subscriptions with what they are getting now.
     pub fn go_away(&mut self, message: &str, out: &mut Vec<u8>) {
-        self.stopping = true;
+        self.draining = true;
+        self.ready.retain(|number| match self.streams.get(number) {
+            Some(Stream::Consumer(consumer)) => !matches!(consumer.asked, Asked::Subscription { .. }),
+            _ => true,
+        });
         native::Reply::GoAway { message }.encode(Head { stream: 0, correlation: 0 }, out);
     }
 }

@@ -10,7 +10,8 @@
 //!                       quarantined             forward  forward      aside
 //! ```
 //!
-//! * Below the mark everything was durable once, so damage is rot: the range is quarantined and what follows it is kept.
+//! * Below the mark everything was durable once, so damage is rot: the range is quarantined and what follows it is
+//!   kept.
 //! * Above the mark, what is kept ends at the first bad batch. The rest goes to side files.
 //! * The tail, whole batches above the mark, may be bytes that a failed sync left in memory only: the kernel then calls
 //!   them clean, and no later sync writes them. So they are copied to a new file, which becomes durable for certain.
@@ -131,8 +132,9 @@ impl fmt::Display for OpenError {
 impl std::error::Error for OpenError {}
 
 impl Log {
-    /// Opens the log in a directory. `clean`: the last stop was clean (or [`Log::create`] has just run). `visit` sees the
-    /// header of every batch from the one that holds the offset `walk_from` on; with `None` it sees none. May block.
+    /// Opens the log in a directory. `clean`: the last stop was clean (or [`Log::create`] has just run). `visit` sees
+    /// the header of every batch from the one that holds the offset `walk_from` on; with `None` it sees none. May
+    /// block.
     pub fn open(
         disk: &Arc<dyn Disk>,
         dir: &Path,
@@ -153,6 +155,7 @@ impl Log {
         opening.sort_out()?;
         // 4. A file to append to, at an offset that was never given away.
         opening.ensure_active()?;
+        opening.cut_active()?;
         // 5. Caches, names, and last of all the mark.
         opening.write_indexes();
         opening.write_quarantine()?;
@@ -200,22 +203,26 @@ struct Found {
     unknown: Vec<String>,
 }
 
-/// What a name says.
+/// What the name of a file in a partition's directory says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Name {
+pub enum Name {
+    /// The segment with this base offset.
     Log(i64),
+    /// The index of that segment.
     Index(i64),
     /// The mark, the quarantine, side files, and what the layers above keep here.
     Known,
     /// A file of ours that was never finished.
     Temporary,
+    /// Not ours.
     Unknown,
 }
 
 /// Names that layers above use in the same directory.
 const NEIGHBOURS: [&str; 3] = ["producers", "producers.tmp", "view"];
 
-fn classify(name: &str) -> Name {
+/// Tells what a file in a partition's directory is by its name.
+pub fn classify(name: &str) -> Name {
     if let Some(stem) = name.strip_suffix(".tmp")
         && !NEIGHBOURS.contains(&name)
     {
@@ -235,7 +242,7 @@ fn classify(name: &str) -> Name {
 }
 
 /// Twenty digits, and not more than an offset can be.
-pub(super) fn parse_base(digits: &str) -> Option<i64> {
+fn parse_base(digits: &str) -> Option<i64> {
     let plain = digits.len() == 20 && digits.bytes().all(|b| b.is_ascii_digit());
     let base = digits.parse().ok().filter(|_| plain)?;
     (base < mark::MOST_OFFSET).then_some(base)
@@ -362,6 +369,12 @@ impl<'a> Opening<'a> {
         // A marker of a clean stop beside a dirty tail is not believed.
         self.report.clean =
             clean && !self.report.mark_lost && last == Some((durable.segment, durable.position));
+        if !self.report.clean && !self.report.mark_lost {
+            // What was read may be what a dead process wrote and never synced. Segments are deleted on its word, so it
+            // has to be durable first; in a new file, for the reason that tails are copied.
+            let content = mark::content(&self.mark);
+            disk::replace_file(&**self.disk, &self.dir.join(mark::NAME), &content)?;
+        }
         Ok(())
     }
 
@@ -421,7 +434,8 @@ impl<'a> Opening<'a> {
             self.drop_overlap(base, &*file, survey.position, len, later)?;
         }
         self.keep_surveyed(base, &survey);
-        Ok(())
+        // Bytes behind the last offset that this file can hold.
+        self.cut(base, self.kept.last().expect("just kept").boundary().position)
     }
 
     /// The file that the mark points into.
@@ -442,13 +456,15 @@ impl<'a> Opening<'a> {
             return self.drop_overlap(base, &*file, solid.position, len, later);
         }
         if len == position {
+            // An earlier recovery may have cut the file here and died before that was durable.
+            file.sync()?;
             self.keep_surveyed(base, &solid);
             return Ok(());
         }
         let tail = self.tail(&*file, base, (position, durable.offset), len, later)?;
         self.expected = tail.end;
         if position == 0 {
-            return self.replace(base, &*file, &tail, len);
+            return self.replace(base, &*file, &tail);
         }
         if tail.position > position {
             self.copy_forward(&log_name(durable.offset), &*file, position, tail.position)?;
@@ -470,14 +486,14 @@ impl<'a> Opening<'a> {
         let file = self.open(base)?;
         let tail = self.tail(&*file, base, (0, base), len, later)?;
         self.expected = tail.end;
-        self.replace(base, &*file, &tail, len)
+        self.replace(base, &*file, &tail)
     }
 
     /// Replaces a file that holds only tail by a durable copy of what is good of it.
-    fn replace(&mut self, base: i64, file: &dyn File, tail: &Survey, len: u64) -> io::Result<()> {
+    fn replace(&mut self, base: i64, file: &dyn File, tail: &Survey) -> io::Result<()> {
         if tail.position > 0 {
             self.copy_forward(&log_name(base), file, 0, tail.position)?;
-        } else if len > 0 {
+        } else {
             file.truncate(0)?;
             file.sync()?;
         }
@@ -502,6 +518,10 @@ impl<'a> Opening<'a> {
     ) -> io::Result<Survey> {
         let index = self.read_small(&index_name(base))?;
         let anchors = index.map_or(Vec::new(), |bytes| index::parse(base, &bytes).entries);
+        // A file whose name says that it begins within what this one certainly holds had better prove it.
+        while end.is_some_and(|end| later.front().is_some_and(|(base, _)| *base < end))
+            && self.set_aside_stray(later)?
+        {}
         loop {
             let next_base = later.front().map(|(base, _)| *base);
             let end = end.or(next_base).unwrap_or(self.mark.durable.offset);
@@ -648,6 +668,23 @@ impl<'a> Opening<'a> {
         Ok(())
     }
 
+    /// The next append goes to the end of what is kept, and the file must end there.
+    fn cut_active(&mut self) -> io::Result<()> {
+        let active = self.kept.last().expect("there is an active segment").boundary();
+        self.cut(active.segment, active.position)
+    }
+
+    fn cut(&mut self, base: i64, position: u64) -> io::Result<()> {
+        let file = self.open(base)?;
+        let len = file.len()?;
+        if len > position {
+            self.keep_torn(base, &*file, position, len)?;
+            file.truncate(position)?;
+            file.sync()?;
+        }
+        Ok(())
+    }
+
     /// An index that cannot be written is only a slower start next time.
     fn write_indexes(&mut self) {
         for kept in &mut self.kept {
@@ -704,6 +741,8 @@ impl<'a> Opening<'a> {
         let disk = self.disk;
         if !self.report.clean || self.changed {
             disk.sync_dir(self.dir)?;
+            // The partition itself may have been made by a process that died before it could sync its name.
+            self.dir.parent().map_or(Ok(()), |parent| disk.sync_dir(parent))?;
         }
         if self.report.mark_lost {
             let mark = Mark { generation: 1, durable, log_start };

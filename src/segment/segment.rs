@@ -173,8 +173,8 @@ impl Segment {
         self.written = count;
     }
 
-    /// Writing the index file failed, so nobody knows what it holds: write it from the start next time. What is no longer
-    /// in memory cannot be written again; then the file stays damaged until the next start rebuilds it.
+    /// Writing the index file failed, so nobody knows what it holds: write it from the start next time. What is no
+    /// longer in memory cannot be written again; then the file stays damaged until the next start rebuilds it.
     pub fn index_failed(&mut self) {
         self.written = if self.first == 0 { 0 } else { self.first + self.hot.len() };
     }

@@ -1,16 +1,16 @@
 //! Finding out what a segment file holds, without changing anything.
 //!
-//! Up to the *solid* boundary, which the durable mark or the next segment vouches for, damage is rot: the range is noted
-//! as a [`Hole`] and the walk resumes behind it ([`solid`]). From there on damage is the end: the walk stops at the first
-//! batch that is not whole, intact and in sequence ([`tail`]).
+//! Up to the *solid* boundary, which the durable mark or the next segment vouches for, damage is rot: the range is
+//! noted as a [`Hole`] and the walk resumes behind it ([`solid`]). From there on damage is the end: the walk stops at
+//! the first batch that is not whole, intact and in sequence ([`tail`]).
 //!
 //! ```text
 //!  0                        solid                      end of file
 //!  [ rot is stepped over    | a torn batch ends it     ]
 //! ```
 //!
-//! Invariant: nothing is invented. Every boundary in the result lies before or behind a batch that is really there, or is
-//! one that the mark, the index or the next segment's name vouches for.
+//! Invariant: nothing is invented. Every boundary in the result lies before or behind a batch that is really there, or
+//! is one that the mark, the index or the next segment's name vouches for.
 
 use std::io;
 
@@ -26,6 +26,9 @@ use crate::disk::File;
 const INTERVAL: u64 = 4096;
 /// What the search for the next good batch reads at a time.
 const SEARCH_WINDOW: usize = 1 << 20;
+
+/// An index cannot express more offsets than this in one segment.
+const MOST_OFFSETS: i64 = u32::MAX as i64;
 
 /// What is known about the solid part of a file before it is surveyed.
 pub struct Known<'a> {
@@ -72,13 +75,14 @@ pub enum Stop {
 /// Surveys a file from its start to the solid boundary. An error is the device's.
 pub fn solid(file: &dyn File, known: &Known<'_>) -> io::Result<Survey> {
     let mut surveyor = Surveyor::new(file, (0, known.base), known.interval);
-    surveyor.solid_part(known)?;
+    let most = known.base + MOST_OFFSETS;
+    surveyor.solid_part(&Known { solid: (known.solid.0, known.solid.1.min(most)), ..*known })?;
     surveyor.boundary();
     Ok(surveyor.out)
 }
 
-/// Surveys a file from a boundary on, with checksums; `from` is a position and the offset that begins there. The index in
-/// the result is that of a file which begins at this boundary.
+/// Surveys a file from a boundary on, with checksums; `from` is a position and the offset that begins there. The index
+/// in the result is that of a file which begins at this boundary.
 pub fn tail(
     file: &dyn File,
     from: (u64, i64),
@@ -179,6 +183,10 @@ impl<'a> Surveyor<'a> {
                     self.out.stop = Some(Stop::Overlap);
                     return Ok(());
                 }
+                Step::Batch(header, _) if header.next_offset() - self.origin.1 > MOST_OFFSETS => {
+                    self.out.stop = Some(Stop::Torn(Flaw::Offset(header.base_offset)));
+                    return Ok(());
+                }
                 Step::Batch(header, _) => self.good(&header),
                 Step::Bad(flaw) => {
                     self.out.stop = Some(Stop::Torn(flaw));
@@ -218,7 +226,8 @@ impl<'a> Surveyor<'a> {
         }
     }
 
-    /// Notes the damage that begins here, or with the batch before if that turns out to be the bad one, and goes on behind.
+    /// Notes the damage that begins here, or with the batch before if that turns out to be the bad one, and goes on
+    /// behind.
     fn step_over(&mut self, known: &Known<'_>) -> io::Result<()> {
         if self.last_is_bad()?
             && let Some((at, offset)) = self.last.take()
@@ -260,8 +269,8 @@ impl<'a> Surveyor<'a> {
         Ok(self.search(from + 1, first, to)?.unwrap_or(to))
     }
 
-    /// Looks for a batch between `from` and a boundary, byte by byte. A value may hold something that looks like a batch, so
-    /// it counts only if what follows it agrees: another batch, or the boundary.
+    /// Looks for a batch between `from` and a boundary, byte by byte. A value may hold something that looks like a
+    /// batch, so it counts only if what follows it agrees: another batch, or the boundary.
     fn search(&self, from: u64, first: i64, to: (u64, i64)) -> io::Result<Option<(u64, i64)>> {
         let mut window = vec![0; SEARCH_WINDOW.min(to.0.saturating_sub(from) as usize)];
         let mut at = from;

@@ -113,8 +113,8 @@ pub struct Unlink {
 }
 
 impl Unlink {
-    /// Runs on a worker. The new log start offset is made durable first: a crash halfway then leaves files that the next
-    /// start knows to be deleted, whichever of the removals survived.
+    /// Runs on a worker. The new log start offset is made durable first: a crash halfway then leaves files that the
+    /// next start knows to be deleted, whichever of the removals survived.
     pub fn run(self, disk: &dyn Disk) -> io::Result<()> {
         let log_start = self.mark.log_start;
         self.mark.run()?;

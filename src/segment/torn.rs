@@ -1,7 +1,7 @@
 //! Side files: what recovery cuts off is kept, never destroyed.
 //!
-//! `torn-<base>-<position>` holds the bytes that lay at that position of the segment with that base offset. They go when
-//! retention passes the segment. A second cut at the same place gets a number at the end.
+//! `torn-<base>-<position>` holds the bytes that lay at that position of the segment with that base offset. They go
+//! when retention passes the segment. A second cut at the same place gets a number at the end.
 //!
 //! Invariant: a side file has its final name only when it is whole and durable, and the cut is made after that.
 
@@ -22,8 +22,8 @@ pub fn parse_name(name: &str) -> Option<i64> {
     (parts.clone().count() >= 1 && parts.all(digits)).then_some(base)
 }
 
-/// Keeps `file[from..to]`, the end of the segment at `base`; returns the side file's name. If that has been done before,
-/// by a recovery that crashed, the file of that time is as good.
+/// Keeps `file[from..to]`, the end of the segment at `base`; returns the side file's name. If that has been done
+/// before, by a recovery that crashed, the file of that time is as good.
 pub fn keep_bytes(
     disk: &dyn Disk,
     dir: &Path,
@@ -33,6 +33,8 @@ pub fn keep_bytes(
     to: u64,
 ) -> io::Result<String> {
     let Some(name) = free_name(disk, dir, base, from, |kept| same_bytes(file, from, to, kept))? else {
+        // Its name may not be durable yet.
+        disk.sync_dir(dir)?;
         return Ok(name_of(base, from, 0));
     };
     copy_aside(disk, dir, &name, file, from, to)?;

@@ -6,7 +6,8 @@ use std::os::fd::AsRawFd;
 
 /// Sends a signal to one process.
 pub fn signal(pid: u32, signal: i32) {
-    // SAFETY: `kill` takes two numbers; the process is a child that has not been waited for, so its id is still its own.
+    // SAFETY: `kill` takes two numbers; the process is a child that has not been waited for, so its id is still its
+    // own.
     let result = unsafe { libc::kill(pid as libc::pid_t, signal) };
     assert_eq!(result, 0, "process {pid} can be signalled: {}", std::io::Error::last_os_error());
 }

@@ -67,14 +67,15 @@ impl ProducerBuilder {
         }
     }
 
-    /// What to wait for. [`Level::Durable`] unless set. With [`Level::None`] nothing is answered, so nothing is retried.
+    /// What to wait for. [`Level::Durable`] unless set. With [`Level::None`] nothing is answered, so nothing is
+    /// retried.
     pub fn acks(mut self, level: Level) -> Self {
         self.acks = level;
         self
     }
 
-    /// Whether retries must not double records; on unless set. Without it a retry may double a batch, and one batch at a
-    /// time is on its way to each partition so that order still holds.
+    /// Whether retries must not double records; on unless set. Without it a retry may double a batch, and one batch at
+    /// a time is on its way to each partition so that order still holds.
     pub fn idempotent(mut self, on: bool) -> Self {
         self.idempotent = on;
         self
@@ -176,8 +177,8 @@ impl Producer {
         self.enqueue(&record, None)
     }
 
-    /// Like [`Producer::send`], with a function that is called once with the outcome, on a thread of the client. It must
-    /// not block and must not send.
+    /// Like [`Producer::send`], with a function that is called once with the outcome, on a thread of the client. It
+    /// must not block and must not send.
     ///
     /// ```no_run
     /// # let client = krappy_client::Client::connect("127.0.0.1:9092")?;
