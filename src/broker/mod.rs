@@ -20,7 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::api::{ConnId, ErrorCode, PartitionKey, Refusal, Reply, ReplyTo, Request};
+use crate::api::{ConnId, PartitionKey, Reply, ReplyTo, Request};
 use crate::chunk::Buffers;
 use crate::config::Config;
 use crate::disk::{Disk, Space};
@@ -479,10 +479,5 @@ impl Broker {
             assert!(chain.is_sorted(), "log start, high watermark and log end are in order: {chain:?}");
         }
         assert!(self.dirty.is_empty(), "a turn ends with everything written");
-    }
-
-    /// A refusal for a request that this version does not know how to serve.
-    pub fn not_available(what: &str) -> Refusal {
-        Refusal::new(ErrorCode::NotAvailable, format!("{what} is not available in this version of krappy"))
     }
 }

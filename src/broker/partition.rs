@@ -144,7 +144,7 @@ impl Partition {
             Ok((header, Verdict::Duplicate { base_offset })) => {
                 metrics.duplicate_batches += 1;
                 let part = self.part(base_offset, header.record_count as u32);
-                return self.settle_or_wait(Owed { to, level, part }, acks);
+                return self.answer_duplicate(Owed { to, level, part }, acks);
             }
             Err(refusal) => return acks.refused(to, refusal),
         };
@@ -166,6 +166,15 @@ impl Partition {
         } else {
             self.tail.extend_from_slice(&head);
             self.tail.extend_from_slice(&bytes[batch::ASSIGNED..]);
+        }
+    }
+
+    /// A batch that was sent again shares the fate of the first one, which may not be written yet.
+    fn answer_duplicate(&mut self, owed: Owed, acks: &mut Acks) {
+        if owed.part.base_offset >= self.log.end_offset() {
+            self.owed.push(owed);
+        } else {
+            self.settle_or_wait(owed, acks);
         }
     }
 
@@ -273,8 +282,9 @@ impl Partition {
                 metrics.appended_batches += self.batches.len() as u64;
                 metrics.appended_bytes += parts.iter().map(|p| p.len() as u64).sum::<u64>();
                 self.unsynced_since.get_or_insert(now.time);
+                let records = |batch: &Appended| (batch.last_offset - batch.base_offset + 1) as u64;
+                metrics.appended_records += self.batches.iter().map(records).sum::<u64>();
                 for owed in std::mem::take(&mut self.owed) {
-                    metrics.appended_records += u64::from(owed.part.count);
                     self.settle_or_wait(owed, acks);
                 }
             }

@@ -67,6 +67,8 @@ pub struct Session {
     in_flight: usize,
     /// Set when the connection must close after what is owed.
     pub closing: bool,
+    /// The broker is stopping: a subscription is not continued, because its fetches would not wait any more.
+    stopping: bool,
 }
 
 impl Session {
@@ -410,7 +412,7 @@ impl Session {
         let Some(Stream::Consumer(consumer)) = self.streams.get_mut(&number) else { return };
         let bytes: usize = parts.iter().filter_map(|p| p.chunk.as_ref()).map(crate::chunk::Chunk::len).sum();
         let Some(answered) = consumer.answered(&parts, bytes) else { return };
-        if answered.again {
+        if answered.again && !self.stopping {
             self.ready.push_back(number);
         }
         if answered.tell {
@@ -419,7 +421,8 @@ impl Session {
     }
 
     /// Says that the broker is stopping.
-    pub fn go_away(&self, message: &str, out: &mut Vec<u8>) {
+    pub fn go_away(&mut self, message: &str, out: &mut Vec<u8>) {
+        self.stopping = true;
         native::Reply::GoAway { message }.encode(Head { stream: 0, correlation: 0 }, out);
     }
 }

@@ -61,6 +61,12 @@ struct Routes {
 }
 
 /// What the broker said about itself in its greeting.
+///
+/// ```no_run
+/// let info = krappy_client::Client::connect("127.0.0.1:9092")?.broker();
+/// println!("{} serves {}", info.software, info.cluster_id);
+/// # Ok::<(), krappy_client::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerInfo {
     /// Version of the broker's software.

@@ -100,31 +100,50 @@ pub fn consume(session: &Session, args: &Consume, out: &mut Out) -> Result<(), F
         sources.extend(open(session, &topic, partition.or(args.partition), args.offset)?);
     }
     let envelopes = session.format != Format::Table;
-    let mut left = args.count.unwrap_or(u64::MAX);
-    let mut buffer = Vec::new();
-    while left > 0 && !signal::interrupted() {
-        if args.exit_at_end {
-            sources.retain(|s| !s.at_end());
-            if sources.is_empty() {
-                break;
-            }
-        }
-        let wait = if sources.len() == 1 { POLL } else { SHORT_POLL };
-        for source in &mut sources {
-            let records = source.consumer.poll(wait)?;
-            for record in &records {
-                if left == 0 || args.exit_at_end && source.beyond_end(&record) {
-                    continue;
-                }
-                left -= 1;
-                render(&record, envelopes, &print, &mut buffer);
-                out.bytes(&buffer)?;
-                buffer.clear();
-            }
-            out.flush()?;
-        }
-    }
+    let left = args.count.unwrap_or(u64::MAX);
+    ConsumePrinter { print, envelopes, left, stop_at_end: args.exit_at_end }.run(sources, out)?;
     if signal::interrupted() { Err(Failure::quiet(INTERRUPTED)) } else { Ok(()) }
+}
+
+struct ConsumePrinter {
+    print: Print,
+    envelopes: bool,
+    /// How many records may still be printed.
+    left: u64,
+    stop_at_end: bool,
+}
+
+impl ConsumePrinter {
+    fn run(&mut self, mut sources: Vec<Source>, out: &mut Out) -> Result<(), Failure> {
+        while self.left > 0 && !signal::interrupted() {
+            if self.stop_at_end {
+                sources.retain(|s| !s.at_end());
+            }
+            let wait = match sources.len() {
+                0 => return Ok(()),
+                1 => POLL,
+                _ => SHORT_POLL,
+            };
+            for source in &mut sources {
+                self.turn(source, wait, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, source: &mut Source, wait: Duration, out: &mut Out) -> Result<(), Failure> {
+        let mut buffer = Vec::new();
+        for record in &source.consumer.poll(wait)? {
+            if self.left == 0 || self.stop_at_end && source.beyond_end(&record) {
+                continue;
+            }
+            self.left -= 1;
+            render(&record, self.envelopes, &self.print, &mut buffer);
+            out.bytes(&buffer)?;
+            buffer.clear();
+        }
+        out.flush()
+    }
 }
 
 fn render(record: &ConsumerRecord, envelopes: bool, print: &Print, buffer: &mut Vec<u8>) {

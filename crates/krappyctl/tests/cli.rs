@@ -1,7 +1,7 @@
 //! The program as a shell sees it, against a real broker: exit codes, what goes to stdout and what to stderr, pipes.
 //!
-//! The broker is taken from `KRAPPY_BIN`, or from beside `krappyctl`, where `cargo test --workspace` and `cargo build` put
-//! it.
+//! The broker is taken from `KRAPPY_BIN`, or from beside `krappyctl`, where `cargo build` and `cargo test --workspace`
+//! put it.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -415,11 +415,18 @@ fn a_healthy_broker_is_one_line_and_its_status_is_a_table() {
 }
 
 #[test]
-fn a_broker_killed_while_lines_are_sent_loses_none_and_doubles_none() {
+fn a_broker_killed_while_lines_are_sent_and_read_loses_none_and_doubles_none() {
     let folder = Folder::new();
     let data = folder.path("data");
     let mut broker = Broker::start(&["--data-dir", &data, "--listen", "127.0.0.1:0"]);
     let address = broker.address.clone();
+    broker.out(&["topic", "create", "t"]);
+    let reader = broker
+        .command(&["consume", "t", "-o", "start", "-n", "60000"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let reading = std::thread::spawn(move || reader.wait_with_output().unwrap());
     let mut child = broker
         .command(&["produce", "t", "--linger", "0ms", "--batch-bytes", "2KiB"])
         .stdin(Stdio::piped())
@@ -440,6 +447,7 @@ fn a_broker_killed_while_lines_are_sent_loses_none_and_doubles_none() {
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert!(broker.out(&["consume", "t", "-o", "start", "-e"]) == lines, "what came back differs");
+    assert!(reading.join().unwrap().stdout == lines, "what was read meanwhile differs");
 }
 
 #[test]

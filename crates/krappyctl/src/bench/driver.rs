@@ -339,7 +339,10 @@ impl Run<'_> {
         for conn in &mut *self.conns {
             conn.flush(self.template).map_err(|e| broken(&e))?;
         }
-        Ok(wait)
+        // Without answers nothing else would say that a socket which took everything can take more.
+        let hungry = !self.answered && !self.over && self.conns.iter().any(|c| c.queue.is_empty());
+        let closed = matches!(self.pace, Pace::Closed { .. });
+        Ok(if hungry && closed { Duration::ZERO } else { wait })
     }
 
     fn fill(&mut self, now: Instant, in_flight: usize) -> Duration {

@@ -10,9 +10,12 @@ use crate::failure::{Failure, REFUSED};
 use krappy_wire::frame;
 use krappy_wire::native::code;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
+
+/// More than any pass of fdatasync gets through, at 4 KiB each.
+const WRITTEN_BEFORE: u64 = 64 << 20;
 
 /// The limits, each measured on demand so that a workload can be measured in turns with it.
 pub struct Bench {
@@ -99,8 +102,17 @@ impl Bench {
 
     /// Latency of fdatasync after 4 KiB were appended to a growing file.
     pub fn sync(&self) -> Result<Outcome, Failure> {
+        self.synced(0)
+    }
+
+    /// The same in a file whose blocks were written before, so that no journal commit is needed.
+    pub fn sync_in_place(&self) -> Result<Outcome, Failure> {
+        self.synced(WRITTEN_BEFORE)
+    }
+
+    fn synced(&self, written_before: u64) -> Result<Outcome, Failure> {
         let path = self.args.dir.join(format!("krappyctl-sync-{}.tmp", std::process::id()));
-        let result = synced(&path, self.args.duration);
+        let result = synced(&path, self.args.duration, written_before);
         // Made just now; that it is gone already is as good.
         let _ = std::fs::remove_file(&path);
         result.map_err(|e| cannot("sync a file", &e))
@@ -111,8 +123,13 @@ impl Bench {
     }
 }
 
-fn synced(path: &std::path::Path, duration: Duration) -> std::io::Result<Outcome> {
+fn synced(path: &std::path::Path, duration: Duration, written_before: u64) -> std::io::Result<Outcome> {
     let mut file = File::create(path)?;
+    for _ in 0..written_before.div_ceil(1 << 20) {
+        file.write_all(&[0x5a; 1 << 20])?;
+    }
+    file.sync_all()?;
+    file.rewind()?;
     let (block, mut latency, started) = ([0x5a; 4096], histogram(), Instant::now());
     let mut requests = 0;
     while started.elapsed() < duration {
@@ -164,5 +181,11 @@ pub fn run(args: &Limits) -> Result<Vec<Measure>, Failure> {
         ),
         Measure::new("fdatasync p50", median_of(&|| Ok(us(&bench.sync()?, 50.0)))?, "us", "4 KiB append"),
         Measure::new("fdatasync p99", median_of(&|| Ok(us(&bench.sync()?, 99.0)))?, "us", "4 KiB append"),
+        Measure::new(
+            "fdatasync in place p50",
+            median_of(&|| Ok(us(&bench.sync_in_place()?, 50.0)))?,
+            "us",
+            "4 KiB over blocks that were written before",
+        ),
     ])
 }

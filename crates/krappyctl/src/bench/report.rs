@@ -11,6 +11,7 @@ use crate::failure::Failure;
 use crate::out::Out;
 use crate::table::{Kind, Table};
 use serde_json::json;
+use std::cell::OnceCell;
 use std::time::Duration;
 
 /// A workload, the limit it is held against, and whether less is better.
@@ -117,6 +118,29 @@ impl Runner<'_> {
         Ok(produce::publish(&place, &args)?.records_per_second())
     }
 
+    /// Reads a topic that is filled at the first call; bytes a second.
+    fn read_back(&self) -> impl Fn() -> Result<f64, Failure> {
+        let args = Consume {
+            target: self.target(None),
+            bytes: self.limits.bytes,
+            size: 1000,
+            poll_bytes: 8 << 20,
+            verify: false,
+            passes: 1,
+        };
+        let filled = OnceCell::new();
+        move || {
+            if filled.get().is_none() {
+                let place = Workplace::prepare(self.global, &args.target)?;
+                consume::fill(&place, &args)?;
+                // The cell was empty a line above, and this is one thread.
+                let _ = filled.set(place);
+            }
+            let place = filled.get().expect("just filled");
+            Ok(consume::read_all(place, &args)?.bytes_per_second() / 1e6)
+        }
+    }
+
     fn latency(&self, acks: Acks, pin: Option<Pin>) -> Result<Outcome, Failure> {
         let target = self.target(pin);
         let args = Latency { target, size: 100, acks, rate: 0, clients: 1, duration: self.limits.duration };
@@ -129,93 +153,72 @@ fn us(outcome: &Outcome) -> f64 {
     outcome.percentile(50.0).as_secs_f64() * 1e6
 }
 
+/// Throughput, round trips, durability: what people ask of a broker, in that order.
 fn pairs<'a>(bench: &'a Bench, runner: &'a Runner<'a>) -> Vec<Pair<'a>> {
-    // Without the broker's process id it cannot be put on one CPU, so the echo is not either.
-    let pin = runner.broker_pid.map(|_| Pin::Same);
-    let consumed = std::cell::OnceCell::new();
-    let consume_args = Consume {
-        target: runner.target(None),
-        bytes: runner.limits.bytes,
-        size: 1000,
-        poll_bytes: 8 << 20,
-        verify: false,
-        passes: 1,
-    };
-    let read_back = move || {
-        if consumed.get().is_none() {
-            let place = Workplace::prepare(runner.global, &consume_args.target)?;
-            consume::fill(&place, &consume_args)?;
-            // Set once: the cell was empty a line above and this is one thread.
-            let _ = consumed.set(place);
-        }
-        let place = consumed.get().expect("just filled");
-        Ok(consume::read_all(place, &consume_args)?.bytes_per_second() / 1e6)
-    };
-    let rate = |o: Result<Outcome, Failure>| o.map(|o| o.rate());
-    let pair = |name, unit, limit_name, less_is_better, limit, workload| Pair {
-        name,
-        unit,
-        limit_name,
-        less_is_better,
-        limit,
-        workload,
-    };
+    let mut pairs = throughput(bench, runner);
+    pairs.extend(round_trips(bench, runner));
+    pairs.extend(durability(bench, runner));
+    pairs
+}
+
+fn pair<'a>(
+    (name, unit, limit_name): (&'static str, &'static str, &'static str),
+    limit: impl Fn() -> Result<f64, Failure> + 'a,
+    workload: impl Fn() -> Result<f64, Failure> + 'a,
+) -> Pair<'a> {
+    let (limit, workload) = (Box::new(limit), Box::new(workload));
+    // Of the units here only times are better when smaller.
+    Pair { name, unit, limit_name, less_is_better: unit == "us", limit, workload }
+}
+
+fn throughput<'a>(bench: &'a Bench, runner: &'a Runner<'a>) -> Vec<Pair<'a>> {
     vec![
         pair(
-            "publish, 64 KiB batches, 8 in flight, acks from memory",
-            "MB/s",
-            "socket to file, 64 KiB",
-            false,
-            Box::new(|| Ok(bench.sink_64k()? / 1e6)),
-            Box::new(|| runner.batches(64 << 10, 8)),
+            ("publish, 64 KiB batches, 8 in flight, acks from memory", "MB/s", "socket to file, 64 KiB"),
+            || Ok(bench.sink_64k()? / 1e6),
+            || runner.batches(64 << 10, 8),
         ),
         pair(
-            "publish, 1 MB batches, 4 in flight, acks from memory",
-            "MB/s",
-            "socket to file, 1 MiB",
-            false,
-            Box::new(|| Ok(bench.sink_1m()? / 1e6)),
-            Box::new(|| runner.batches(1_000_000, 4)),
+            ("publish, 1 MB batches, 4 in flight, acks from memory", "MB/s", "socket to file, 1 MiB"),
+            || Ok(bench.sink_1m()? / 1e6),
+            || runner.batches(1_000_000, 4),
         ),
         pair(
-            "read back, polls of 8 MiB",
-            "MB/s",
-            "cached file to socket",
-            false,
-            Box::new(|| Ok(bench.source()? / 1e6)),
-            Box::new(read_back),
+            ("read back, polls of 8 MiB", "MB/s", "cached file to socket"),
+            || Ok(bench.source()? / 1e6),
+            runner.read_back(),
+        ),
+    ]
+}
+
+fn round_trips<'a>(bench: &'a Bench, runner: &'a Runner<'a>) -> Vec<Pair<'a>> {
+    // Without the broker's process id it cannot be put on one CPU, so the echo is not either.
+    let pin = runner.broker_pid.map(|_| Pin::Same);
+    vec![
+        pair(
+            ("publish one at a time, 100 B, acks from memory", "/s", "echo, one at a time"),
+            move || Ok(bench.ping_pong(pin)?.rate()),
+            move || Ok(runner.latency(Acks::Memory, pin)?.rate()),
         ),
         pair(
-            "publish one at a time, 100 B, acks from memory",
-            "/s",
-            "echo, one at a time",
-            false,
-            Box::new(move || rate(bench.ping_pong(pin))),
-            Box::new(move || rate(runner.latency(Acks::Memory, pin))),
+            ("publish, 64 x 16 in flight, 100 B, acks from memory", "/s", "echo, 64 x 16"),
+            || Ok(bench.echo_64x16()?.rate()),
+            || runner.plain(64, 16, Acks::Memory),
+        ),
+    ]
+}
+
+fn durability<'a>(bench: &'a Bench, runner: &'a Runner<'a>) -> Vec<Pair<'a>> {
+    vec![
+        pair(
+            ("publish one at a time, 100 B, acks from disk, p50", "us", "fdatasync after 4 KiB, p50"),
+            || Ok(us(&bench.sync()?)),
+            || Ok(us(&runner.latency(Acks::Disk, None)?)),
         ),
         pair(
-            "publish, 64 x 16 in flight, 100 B, acks from memory",
-            "/s",
-            "echo, 64 x 16",
-            false,
-            Box::new(move || rate(bench.echo_64x16())),
-            Box::new(|| runner.plain(64, 16, Acks::Memory)),
-        ),
-        pair(
-            "publish one at a time, 100 B, acks from disk, p50",
-            "us",
-            "fdatasync after 4 KiB, p50",
-            true,
-            Box::new(|| Ok(us(&bench.sync()?))),
-            Box::new(|| Ok(us(&runner.latency(Acks::Disk, None)?))),
-        ),
-        pair(
-            "publish, 1000 in flight, 100 B, acks from disk",
-            "/s",
-            "1000 records for each fdatasync",
-            false,
-            Box::new(|| Ok(bench.sync()?.rate() * 1000.0)),
-            Box::new(|| runner.plain(1, 1000, Acks::Disk)),
+            ("publish, 1000 in flight, 100 B, acks from disk", "/s", "1000 records for each fdatasync"),
+            || Ok(bench.sync()?.rate() * 1000.0),
+            || runner.plain(1, 1000, Acks::Disk),
         ),
     ]
 }
