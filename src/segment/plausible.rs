@@ -13,7 +13,7 @@ use crate::disk::sim::SimDisk;
 
 const DIR: &str = "/0";
 
-/// Opens a partition made of these bytes, cleanly and not, and reads all of it; then appends nothing and opens it again.
+/// Opens a partition made of these bytes, after a clean stop or not, and reads all of it; then opens it again.
 ///
 /// The bytes are files, one after the other: a byte that says which file (its low four bits) and where its number
 /// comes from, a length of two bytes, the content.
