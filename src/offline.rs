@@ -1,7 +1,7 @@
 //! What can be done with a data folder while no broker runs: check it, repair it, look into its files.
 //!
-//! Invariant: [`check`] and [`dump`] change nothing, and neither does [`repair`] with `dry_run`. All three take a data
-//! folder, or any folder below it that holds a partition.
+//! Invariant: [`check()`] and [`dump()`] change nothing, and neither does [`repair()`] with `dry_run`. All three take a
+//! data folder, or any folder below it that holds a partition.
 
 mod check;
 mod dump;

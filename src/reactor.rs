@@ -290,7 +290,12 @@ impl Reactor {
             let timeout = self.timeout().min(longest);
             self.turn_within(events, timeout)?;
         }
-        if failed { Ok(()) } else { self.server.broker_mut().close() }
+        if failed {
+            return Ok(());
+        }
+        // No job may write behind the back of the files that are written now.
+        self.workers.finish();
+        self.server.broker_mut().close()
     }
 }
 

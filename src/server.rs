@@ -253,22 +253,32 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// Makes sure that a large half-read frame has its size reserved. `false`: the connection is set aside until a part
-    /// of the budget is released. A frame that is larger than the whole budget goes alone.
+    /// Makes sure that a large half-read frame has its size reserved. `false`: the connection is set aside until it has,
+    /// behind those who wait already, so that a large frame is not overtaken for ever by small ones.
     fn reserve(&mut self, key: u32) -> bool {
         let client = &mut self.clients[key as usize];
         let need = client.conn.wants_reserved();
         if need == 0 {
             return true;
         }
-        if self.reserved > 0 && self.reserved + need > self.limits.input_budget {
+        if !self.unreserved.is_empty() || !self.has_budget(need) {
+            let client = &mut self.clients[key as usize];
             client.set_aside = true;
             self.unreserved.push_back(client.id);
             return false;
         }
-        client.conn.reserve(need);
-        self.reserved += need;
+        self.grant(key, need);
         true
+    }
+
+    /// A frame that is larger than the whole budget goes alone.
+    fn has_budget(&self, need: usize) -> bool {
+        self.reserved == 0 || self.reserved + need <= self.limits.input_budget
+    }
+
+    fn grant(&mut self, key: u32, need: usize) {
+        self.clients[key as usize].conn.reserve(need);
+        self.reserved += need;
     }
 
     /// Hands replies to their connections; the ones whose connection is gone are dropped.
@@ -343,15 +353,24 @@ impl<S: Stream> Server<S> {
         self.released(released);
     }
 
-    /// A part of the input budget is free again: whoever waited longest may try.
+    /// A part of the input budget is free again, or somebody who waited for it is gone: everyone for whom there is room
+    /// now goes on, in the order in which they came.
     fn released(&mut self, bytes: usize) {
         self.reserved -= bytes;
-        self.broker.metrics.input_bytes = self.reserved as u64;
-        if bytes > 0
-            && let Some(id) = self.unreserved.pop_front()
-        {
+        while let Some(&id) = self.unreserved.front() {
+            if let Some(client) = self.clients.get(id.key as usize)
+                && client.id == id
+            {
+                let need = client.conn.wants_reserved();
+                if !self.has_budget(need) {
+                    break;
+                }
+                self.grant(id.key, need);
+            }
+            self.unreserved.pop_front();
             self.take_back(id);
         }
+        self.broker.metrics.input_bytes = self.reserved as u64;
     }
 
     fn take_back(&mut self, id: ConnId) {

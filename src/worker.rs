@@ -240,13 +240,20 @@ impl Shared {
     }
 }
 
-impl Drop for Workers {
-    fn drop(&mut self) {
+impl Workers {
+    /// Lets the threads finish what they were given and ends them.
+    pub fn finish(&mut self) {
         self.shared.queue.lock().expect("a worker never panics while it holds the queue").stopping = true;
         self.shared.work.notify_all();
         for thread in self.threads.drain(..) {
             // A worker that panicked has already ended the process; there is nothing to learn from the join.
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.finish();
     }
 }

@@ -8,14 +8,14 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use common::client::{Got, batch_of, encode, prepared};
-use common::{Broker, Client, KRAPPY, TempDir, eventually, os, serve};
+use common::{Broker, Client, KRAPPY, TempDir, eventually, os, serve, untouched};
 use krappy_wire::batch::ProducerSequence;
 use krappy_wire::error::ErrorCode;
 use krappy_wire::native::{Level, Reply, Request, Start, code};
 
 /// Runs `krappy` to its end; only for arguments with which it ends by itself.
 fn run(args: &[&str]) -> Output {
-    Command::new(KRAPPY).args(args).output().expect("krappy can be started")
+    untouched(Command::new(KRAPPY).args(args)).output().expect("krappy can be started")
 }
 
 /// Exit status and standard error of a start that must fail.

@@ -1,5 +1,5 @@
-//! A partition that was written honestly, and what a crash and rot then did to it: batches, a true mark, a torn end, and a
-//! few damaged bytes. Unlike [`crate::image`], it is known what recovery must keep.
+//! A partition that was written honestly, and what a crash and rot then did to it: batches, a true mark, a torn end,
+//! and a few damaged bytes. Unlike [`crate::image`], it is known what recovery must keep.
 //!
 //! ```text
 //! 0 flags u8             bit 0: there is a mark        3 first batch of the second segment u8; 0: there is none

@@ -30,6 +30,7 @@ pub struct Lookups {
 struct OpenLookup {
     to: ReplyTo,
     missing: usize,
+    /// Partition, its number, and the answer; until there is one, the high watermark when it was asked for.
     parts: Vec<(PartitionKey, i32, i64)>,
     failed: Option<Refusal>,
 }
@@ -426,7 +427,8 @@ impl Broker {
             let partition = self.partition(*key).expect("a live topic's partitions are there");
             self.jobs.push(Job::Lookup(id, index, partition.log.lookup_timestamp(timestamp)));
         }
-        let parts: Vec<_> = keys.into_iter().map(|(key, number)| (key, number, -1)).collect();
+        let end = |key| self.partition(key).expect("a live topic's partitions are there").high_watermark();
+        let parts: Vec<_> = keys.into_iter().map(|(key, number)| (key, number, end(key))).collect();
         self.lookups.open.insert(id, OpenLookup { to, missing: parts.len(), parts, failed: None });
         Taken::Yes
     }
@@ -438,7 +440,9 @@ impl Broker {
         match (result, partition) {
             (Ok(found), Some(p)) => {
                 let end = p.high_watermark();
-                let offset = found.map_or(end, |(offset, _)| offset);
+                // Records that became visible while the worker was looking may be young enough, so where it found nothing
+                // the answer is where the end was when it began.
+                let offset = found.map_or(open.parts[index].2, |(offset, _)| offset);
                 open.parts[index].2 = offset.clamp(p.log.start_offset().min(end), end);
             }
             (Ok(_), None) => {

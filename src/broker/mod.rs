@@ -203,7 +203,6 @@ impl Broker {
         let Some(partition) = self.partitions[key.0 as usize].as_mut() else { return };
         let before = partition.log.durable_offset();
         partition.syncing = false;
-        partition.unsynced_since = None;
         let result = partition.log.synced(synced);
         let left = if result.is_ok() { partition.log.unsynced_bytes() } else { 0 };
         if partition.durable {
@@ -217,9 +216,10 @@ impl Broker {
                 let (durable, topic) = (partition.durable, partition.topic);
                 if durable {
                     self.wake_fetches(key, now.time);
-                    if left > 0 {
-                        self.mark_dirty(key);
-                    }
+                }
+                // What was appended in the meantime is due for a sync of its own, now or by `flush.ms`.
+                if left > 0 {
+                    self.mark_dirty(key);
                 }
                 self.continue_deletion(topic);
             }
@@ -359,6 +359,7 @@ impl Broker {
         }
         if let Some(sync) = partition.log.begin_sync(false) {
             partition.syncing = true;
+            partition.unsynced_since = None;
             self.jobs.push(Job::Sync(key, sync));
         }
     }

@@ -43,7 +43,7 @@ pub struct Partition {
     pub dirty: bool,
     /// Whether a sync is under way.
     pub syncing: bool,
-    /// When the oldest append without a sync happened, on a topic that syncs by `flush.ms`.
+    /// When the oldest append happened that no sync has begun for, for topics that sync by `flush.ms`.
     pub unsynced_since: Option<Time>,
     /// Unsynced bytes that the broker's total already has.
     counted: u64,

@@ -67,8 +67,8 @@ pub struct Session {
     in_flight: usize,
     /// Set when the connection must close after what is owed.
     pub closing: bool,
-    /// The broker is stopping: a subscription is not continued, because its fetches would not wait any more.
-    stopping: bool,
+    /// The broker is stopping and answers every fetch at once, so a subscription must not ask again.
+    draining: bool,
 }
 
 impl Session {
@@ -412,7 +412,7 @@ impl Session {
         let Some(Stream::Consumer(consumer)) = self.streams.get_mut(&number) else { return };
         let bytes: usize = parts.iter().filter_map(|p| p.chunk.as_ref()).map(crate::chunk::Chunk::len).sum();
         let Some(answered) = consumer.answered(&parts, bytes) else { return };
-        if answered.again && !self.stopping {
+        if answered.again && !self.draining {
             self.ready.push_back(number);
         }
         if answered.tell {
@@ -420,9 +420,13 @@ impl Session {
         }
     }
 
-    /// Says that the broker is stopping.
+    /// Says that the broker is stopping, and ends subscriptions with what they are getting now.
     pub fn go_away(&mut self, message: &str, out: &mut Vec<u8>) {
-        self.stopping = true;
+        self.draining = true;
+        self.ready.retain(|number| match self.streams.get(number) {
+            Some(Stream::Consumer(consumer)) => !matches!(consumer.asked, Asked::Subscription { .. }),
+            _ => true,
+        });
         native::Reply::GoAway { message }.encode(Head { stream: 0, correlation: 0 }, out);
     }
 }

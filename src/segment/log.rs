@@ -17,7 +17,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::mark::{self, Boundary, Mark, MarkFile};
-use super::segment::{Backing, Segment, log_name};
+use super::names::log_name;
+use super::segment::{Backing, Segment};
 use super::sync::{MarkWrite, Sync, Synced, Unlink};
 use crate::disk::{Disk, File, Open};
 

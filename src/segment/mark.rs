@@ -85,7 +85,9 @@ impl Mark {
             && (durable.segment..MOST_OFFSET).contains(&durable.offset)
             && offset.contains(&mark.log_start)
             && mark.generation < u64::MAX
-            && (durable.position > 0 || durable.offset == durable.segment);
+            && (durable.position > 0 || durable.offset == durable.segment)
+            && durable.position <= u64::from(u32::MAX)
+            && durable.offset - durable.segment <= i64::from(u32::MAX);
         sane.then_some(mark)
     }
 }
@@ -208,6 +210,8 @@ mod tests {
             Mark { durable: Boundary { segment: -1, ..durable }, ..good },
             Mark { durable: Boundary { offset: i64::MAX, ..durable }, ..good },
             Mark { durable: Boundary { position: 0, ..durable }, ..good },
+            Mark { durable: Boundary { position: 1 << 32, ..durable }, ..good },
+            Mark { durable: Boundary { offset: 1 << 40, ..durable }, ..good },
             Mark { generation: u64::MAX, ..good },
         ] {
             assert_eq!(Mark::decode(&bad.encode()), None, "{bad:?}");

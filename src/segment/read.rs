@@ -104,19 +104,17 @@ impl Log {
         }
         let until = until.min(self.end_offset());
         let segment = self.segment_at(from);
-        // In a gap between two segments the next record is the first of the later one.
-        let from = from.max(segment.base);
-        if from >= until {
+        if from.max(segment.base) >= until {
             return Ok(Read::Empty);
         }
-        if let Some(hole) = segment.hole_at(from) {
-            return Err(ReadError::Corrupt { first: hole.first, last: hole.last });
+        // In a gap between two segments the next record is the first of the later one.
+        let wanted = Wanted { from: from.max(segment.base), until, max_bytes };
+        match read_segment(segment, wanted, buffers) {
+            Err(ReadError::Corrupt { first, last }) => {
+                Err(ReadError::Corrupt { first: first.min(from), last })
+            }
+            other => other,
         }
-        let Some(near) = segment.around(from) else {
-            let job = WarmJob::Index(segment.cold_end());
-            return Ok(Read::Cold(Warm { backing: segment.backing.clone(), job }));
-        };
-        read_segment(segment, near, Wanted { from, until, max_bytes }, buffers)
     }
 
     /// About how many bytes lie between two offsets, at most `most`; at least 1 if there is a record. Does no I/O:
@@ -161,12 +159,14 @@ struct Wanted {
     max_bytes: usize,
 }
 
-fn read_segment(
-    segment: &Segment,
-    near: Between,
-    wanted: Wanted,
-    buffers: &mut Buffers,
-) -> Result<Read, ReadError> {
+fn read_segment(segment: &Segment, wanted: Wanted, buffers: &mut Buffers) -> Result<Read, ReadError> {
+    if let Some(hole) = segment.hole_at(wanted.from) {
+        return Err(ReadError::Corrupt { first: hole.first, last: hole.last });
+    }
+    let Some(near) = segment.around(wanted.from) else {
+        let job = WarmJob::Index(segment.cold_end());
+        return Ok(Read::Cold(Warm { backing: segment.backing.clone(), job }));
+    };
     let at = u64::from(near.at.position);
     let limit = segment.next_hole(at).unwrap_or(segment.size);
     let exact = segment.base + i64::from(near.at.relative) == wanted.from;

@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use super::index::{self, Entry};
 use super::mark::{Boundary, MarkFile};
-use super::segment::{Backing, index_name, log_name};
+use super::names::{index_name, log_name};
+use super::segment::Backing;
 use super::torn;
 use crate::disk::{Disk, File, Open};
 

@@ -14,6 +14,8 @@ use crate::disk::File;
 const WINDOW: usize = 64 << 10;
 /// What is read at a time where only the headers of large batches are needed.
 const GLANCE: usize = 512;
+/// What counts as large.
+const GLANCE_FROM: usize = 4 << 10;
 
 /// A position in a file of batches.
 pub struct Walk<'a> {
@@ -120,7 +122,7 @@ impl<'a> Walk<'a> {
     }
 
     fn fill(&mut self, len: usize) -> io::Result<()> {
-        let glance = !self.verify && self.last_size > WINDOW / 4;
+        let glance = !self.verify && self.last_size > GLANCE_FROM;
         let want = len.max(if glance { GLANCE } else { WINDOW });
         let left = usize::try_from(self.limit - self.position).unwrap_or(usize::MAX);
         let want = want.min(left);

@@ -126,6 +126,26 @@ impl Client {
         self.answer_to(correlation)
     }
 
+    /// The same; nothing if the connection ends first, as it does when the broker is killed.
+    pub fn try_call(&mut self, stream: u32, request: &Request<'_>) -> Option<Answer> {
+        let correlation = self.next();
+        if !self.try_send(&encode(stream, correlation, request)) {
+            return None;
+        }
+        loop {
+            match self.read() {
+                Got::Answer(answer) if answer.head.correlation == correlation => return Some(answer),
+                Got::Answer(answer) => self.passed.push_back(answer),
+                Got::Closed => return None,
+            }
+        }
+    }
+
+    /// Sends bytes as they are; whether the connection took them.
+    pub fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
     /// Waits for the reply to one request; others are kept for [`Client::answer`].
     pub fn answer_to(&mut self, correlation: u32) -> Answer {
         if let Some(i) = self.passed.iter().position(|a| a.head.correlation == correlation) {

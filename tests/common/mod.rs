@@ -61,7 +61,7 @@ impl Broker {
 
     /// The same, or exit status and standard error if it ends instead.
     pub fn try_run(command: &mut Command) -> Result<Self, (ExitStatus, String)> {
-        let mut child = command
+        let mut child = untouched(command)
             .env("KRAPPY_LOG", std::env::var("KRAPPY_LOG").unwrap_or("info".into()))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -202,6 +202,16 @@ fn lines(pipe: impl Read + Send + 'static) -> Receiver<String> {
         }
     });
     receiver
+}
+
+/// Without the settings that the environment of the tests may hold.
+pub fn untouched(command: &mut Command) -> &mut Command {
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("KRAPPY_") {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// `krappy` on a data folder and a free port.

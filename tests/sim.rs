@@ -1,0 +1,131 @@
+//! The seeded simulation: the broker as it is, on a simulated disk, under simulated clients, with a history checker that
+//! knows nothing of it. See `docs/TESTING.md`.
+
+mod sim {
+    pub mod admin;
+    pub mod audit;
+    pub mod churn;
+    pub mod consumer;
+    pub mod content;
+    pub mod history;
+    pub mod link;
+    pub mod net;
+    pub mod plan;
+    pub mod producer;
+    pub mod rude;
+    pub mod sabotage;
+    pub mod workers;
+    pub mod world;
+}
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use sim::sabotage::Lie;
+use sim::world::{Outcome, run, run_with};
+
+/// Seeds of a run that is told nothing else.
+const SEEDS: u64 = 2_000;
+const THREADS: usize = 2;
+
+fn env(name: &str) -> Option<u64> {
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+}
+
+/// Runs a seed twice. A panic of the broker is a finding like any other.
+fn run_twice(seed: u64) -> Result<Outcome, Vec<String>> {
+    let attempt = || {
+        catch_unwind(AssertUnwindSafe(|| run(seed)))
+            .unwrap_or_else(|_| Err(vec!["the broker panicked".into()]))
+    };
+    let (first, second) = (attempt()?, attempt()?);
+    if first != second {
+        return Err(vec![format!("two runs differ:\n  {first:?}\n  {second:?}")]);
+    }
+    Ok(first)
+}
+
+fn add(sum: &mut Outcome, one: &Outcome) {
+    sum.replies += one.replies;
+    sum.steps += one.steps;
+    sum.records += one.records;
+    sum.facts += one.facts;
+    sum.power_cuts += one.power_cuts;
+    sum.kills += one.kills;
+    sum.clean_stops += one.clean_stops;
+    sum.recovery_crashes += one.recovery_crashes;
+    sum.disk_errors += one.disk_errors;
+    sum.breaks += one.breaks;
+}
+
+#[test]
+fn no_seed_contradicts_what_is_promised() {
+    let seeds = env("KRAPPY_SIM_SEEDS").unwrap_or(SEEDS);
+    let first = env("KRAPPY_SIM_FIRST").unwrap_or(1);
+    let began = Instant::now();
+    let next = AtomicU64::new(first);
+    let work = || {
+        let mut sum = Outcome::default();
+        let mut failed = Vec::new();
+        loop {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= first + seeds {
+                return (sum, failed);
+            }
+            match run_twice(seed) {
+                Ok(outcome) => add(&mut sum, &outcome),
+                Err(found) => failed.push((seed, found)),
+            }
+        }
+    };
+    let mut sum = Outcome::default();
+    let mut failed = Vec::new();
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(work)).collect();
+        for thread in threads {
+            let (part, mut bad) = thread.join().expect("panics are caught");
+            add(&mut sum, &part);
+            failed.append(&mut bad);
+        }
+    });
+    failed.sort();
+    println!("{seeds} seeds twice in {:.1} s: {sum:?}", began.elapsed().as_secs_f64());
+    for (seed, found) in failed.iter().take(20) {
+        println!("seed {seed}: {}", found.join("\n    "));
+        println!("  KRAPPY_SIM_SEED={seed} cargo test --test sim one_seed -- --nocapture");
+    }
+    assert!(failed.is_empty(), "{} of {seeds} seeds failed", failed.len());
+}
+
+/// Runs the seed of `KRAPPY_SIM_SEED`, or the first, and says what happened.
+#[test]
+fn one_seed() {
+    let seed = env("KRAPPY_SIM_SEED").unwrap_or(1);
+    match run_twice(seed) {
+        Ok(outcome) => println!("seed {seed}: {outcome:?}"),
+        Err(found) => panic!("seed {seed}:\n{}", found.join("\n")),
+    }
+}
+
+/// The first of so many seeds that notices a planted bug.
+fn noticed(lie: Lie, seeds: u64) -> Option<u64> {
+    (1..=seeds).find(|&seed| run_with(seed, Some(lie)).is_err())
+}
+
+#[test]
+fn a_sync_that_is_not_made_is_noticed() {
+    assert!(noticed(Lie::NoSync, 20).is_some());
+}
+
+#[test]
+fn an_ack_of_what_was_written_after_the_sync_began_is_noticed() {
+    assert!(noticed(Lie::LateWrite, 20).is_some());
+}
+
+#[test]
+fn a_name_that_is_not_made_durable_is_noticed() {
+    assert!(noticed(Lie::NoDirSync, 200).is_some());
+}

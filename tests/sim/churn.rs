@@ -1,0 +1,276 @@
+//! A topic that is created, written, trimmed, read, deleted and created again under the same name, by one client.
+//!
+//! Each life of the topic has its own entry in the history, under the id that the broker gave it, so that anything that
+//! leaks from one life into the next contradicts something.
+
+use krappy_wire::batch::ProducerSequence;
+use krappy_wire::error::ErrorCode;
+use krappy_wire::native::{Body, Head, Level, Reply, Request, Start};
+
+use super::content::{self, Id};
+use super::history::{Promise, Sent, Topic};
+use super::link::{Ctx, Link, Script};
+use super::producer::prepared;
+
+/// The topic's name.
+pub const NAME: &str = "churn";
+pub const PROMISE: Promise = Promise { durable: true, retention: true };
+const PARTITION: i32 = 0;
+
+/// The name of a life in the history.
+pub fn life_name(id: &str) -> String {
+    format!("{NAME} {id}")
+}
+
+pub struct Churn {
+    number: u32,
+    lives: u32,
+    /// Requests that it may still make.
+    ops: u32,
+    /// Publishes that are left in this life.
+    publishes: u32,
+    life: Option<Topic>,
+    deleted: Vec<Topic>,
+    step: Step,
+    waits_for: Option<u32>,
+    stream: u32,
+    producer: Option<(i64, i16)>,
+    sequence: i32,
+    next_record: u32,
+    session: u64,
+    position: i64,
+    end: i64,
+    under_way: Vec<Id>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Look,
+    Create,
+    Register,
+    Publish,
+    Trim,
+    Subscribe,
+    Read,
+    Delete,
+}
+
+impl Churn {
+    pub fn new(number: u32, lives: u32, ops: u32) -> Churn {
+        Churn {
+            number,
+            lives,
+            ops,
+            publishes: 0,
+            life: None,
+            deleted: Vec::new(),
+            step: Step::Look,
+            waits_for: None,
+            stream: 0,
+            producer: None,
+            sequence: 0,
+            next_record: 0,
+            session: u64::from(number) << 32,
+            position: 0,
+            end: 0,
+            under_way: Vec::new(),
+        }
+    }
+
+    fn publish(&mut self, link: &mut Link, ctx: &mut Ctx<'_>) -> u32 {
+        let life = self.life.expect("publishes go to a life");
+        let padding = ctx.rng.below(300) as usize;
+        let ids: Vec<Id> = (0..1 + ctx.rng.below(3))
+            .map(|_| {
+                self.next_record += 1;
+                content::id(self.number, padding, self.next_record)
+            })
+            .collect();
+        for &id in &ids {
+            let sent = Sent {
+                topic: life,
+                partition: PARTITION,
+                session: self.session,
+                number: id as u32,
+                gapless: false,
+                timestamp: ctx.wall,
+            };
+            ctx.history.sent(id, sent);
+        }
+        let (producer_id, epoch) = self.producer.expect("registered");
+        let by = ProducerSequence { producer_id, epoch, base_sequence: self.sequence };
+        let bytes = prepared(&ids, ctx.wall, Some(by));
+        self.sequence += ids.len() as i32;
+        self.under_way = ids;
+        let acks = if ctx.rng.below(3) == 0 { Level::Appended } else { Level::Durable };
+        link.request(self.stream, &Request::Publish { acks, partition: PARTITION, body: Body::Batch(&bytes) })
+    }
+
+    /// The broker has described the topic: which life is it?
+    fn lives_as(&mut self, id: [u8; 16], ctx: &mut Ctx<'_>) {
+        let id: String = id.iter().map(|b| format!("{b:02x}")).collect();
+        let life = ctx.history.topic(&life_name(&id), PROMISE);
+        if self.deleted.contains(&life) {
+            ctx.history.bad(format!("churn: {id} lives again after it was deleted"));
+        }
+        self.life = Some(life);
+        self.step = Step::Register;
+        self.publishes = 2 + ctx.rng.below(12) as u32;
+    }
+
+    fn new_stream(&mut self) {
+        self.stream += 1;
+    }
+
+    fn answered(&mut self, reply: Reply<'_>, ctx: &mut Ctx<'_>) {
+        let step = self.step;
+        match (step, reply) {
+            (Step::Look | Step::Create, Reply::Topic(info)) => self.lives_as(info.id, ctx),
+            (Step::Look, Reply::Error { code, .. })
+                if code == ErrorCode::UnknownTopicOrPartition.number() =>
+            {
+                self.step = Step::Create;
+            }
+            (Step::Register, Reply::ProducerRegistered { producer_id, producer_epoch, .. }) => {
+                self.producer = Some((producer_id, producer_epoch));
+                self.sequence = 0;
+                self.session += 1;
+                self.step = Step::Publish;
+            }
+            (Step::Publish, Reply::Published { level, parts }) => {
+                let life = self.life.expect("published to a life");
+                let ids = std::mem::take(&mut self.under_way);
+                ctx.history.acked(life, PARTITION, parts[0].base_offset, &ids, level == Level::Durable);
+                self.end = parts[0].base_offset + ids.len() as i64;
+                self.publishes = self.publishes.saturating_sub(1);
+                if self.publishes == 0 {
+                    self.step = if ctx.rng.below(3) == 0 { Step::Delete } else { Step::Subscribe };
+                } else if ctx.rng.below(6) == 0 {
+                    self.step = Step::Trim;
+                }
+            }
+            (Step::Trim, Reply::Trimmed { .. }) => self.step = Step::Publish,
+            (Step::Subscribe, Reply::ConsumerRegistered { positions, .. }) => {
+                self.position = positions[0].1;
+                self.step = Step::Read;
+            }
+            (Step::Read, Reply::Records { parts }) => self.read(&parts, ctx),
+            (Step::Delete, Reply::Ack) => {
+                self.deleted.extend(self.life.take());
+                self.lives -= 1;
+                self.step = Step::Look;
+            }
+            (step, Reply::Error { code, message, .. }) => {
+                let code = ErrorCode::from_number(code);
+                let passing = [ErrorCode::StorageError, ErrorCode::Draining, ErrorCode::OffsetOutOfRange];
+                // A topic that is just being made, for a connection that was lost, neither exists nor does not.
+                let half_made = (step, code) == (Step::Create, Some(ErrorCode::TopicAlreadyExists));
+                if !half_made && !code.is_some_and(|code| passing.contains(&code)) {
+                    ctx.history.bad(format!("churn: {step:?} was refused: {message}"));
+                }
+                self.step = Step::Look;
+            }
+            (step, reply) => ctx.history.bad(format!("churn: {step:?} was answered by {reply:?}")),
+        }
+    }
+
+    fn read(&mut self, parts: &[krappy_wire::native::RecordsPart<'_>], ctx: &mut Ctx<'_>) {
+        let life = self.life.expect("reads a life");
+        for part in parts {
+            let mut ids = Vec::new();
+            let mut rest = part.batches;
+            let mut first = None;
+            while let Ok((header, batch)) = krappy_wire::batch::first(rest) {
+                first.get_or_insert(header.base_offset);
+                if let Err(why) = super::audit::read_batch(batch, &mut ids) {
+                    ctx.history.bad(format!("churn: {why}"));
+                }
+                rest = &rest[header.size()..];
+            }
+            for (offset, id) in (first.unwrap_or(0)..).zip(ids) {
+                ctx.history.read(life, PARTITION, offset, id);
+            }
+            if part.error == ErrorCode::OffsetOutOfRange.number() {
+                self.step = Step::Subscribe;
+            }
+            self.position = part.next;
+        }
+        if self.step == Step::Read && (parts.is_empty() || self.position >= self.end) {
+            self.step = Step::Delete;
+        }
+    }
+}
+
+impl Script for Churn {
+    fn act(&mut self, link: &mut Link, ctx: &mut Ctx<'_>) {
+        if self.waits_for.is_some() || self.finished() || ctx.quiet {
+            return;
+        }
+        self.ops -= 1;
+        let correlation = match self.step {
+            Step::Look => link.request(0, &Request::DescribeTopic { topic: NAME }),
+            Step::Create => {
+                let settings = vec![("segment.bytes", "1024"), ("retention.bytes", "3000")];
+                link.request(0, &Request::CreateTopic { topic: NAME, partitions: 1, settings })
+            }
+            Step::Register => {
+                self.new_stream();
+                link.request(self.stream, &Request::RegisterProducer { topic: NAME, idempotent: true })
+            }
+            Step::Publish => self.publish(link, ctx),
+            Step::Trim => {
+                let offset = ctx.rng.below(self.end as u64 + 1) as i64;
+                link.request(0, &Request::DeleteRecords { topic: NAME, partition: PARTITION, offset })
+            }
+            Step::Subscribe => {
+                self.new_stream();
+                let request = Request::RegisterConsumer {
+                    topic: NAME,
+                    group: "",
+                    partition: -1,
+                    start: Start::Earliest,
+                };
+                link.request(self.stream, &request)
+            }
+            Step::Read => {
+                let request = Request::Poll { max_wait_ms: 10, min_bytes: 1, max_bytes: 2_000 };
+                link.request(self.stream, &request)
+            }
+            Step::Delete => link.request(0, &Request::DeleteTopic { topic: NAME }),
+        };
+        self.waits_for = Some(correlation);
+    }
+
+    fn reply(&mut self, head: Head, reply: Reply<'_>, _link: &mut Link, ctx: &mut Ctx<'_>) {
+        match reply {
+            Reply::GoAway { .. } => {}
+            reply if self.waits_for == Some(head.correlation) => {
+                self.waits_for = None;
+                self.answered(reply, ctx);
+            }
+            other => ctx.history.bad(format!("churn: in {:?} got {other:?} for {head:?}", self.step)),
+        }
+    }
+
+    fn lost(&mut self, _ctx: &mut Ctx<'_>) {
+        self.waits_for = None;
+        self.step = Step::Look;
+        self.under_way.clear();
+    }
+
+    fn finished(&self) -> bool {
+        self.lives == 0 || self.ops == 0
+    }
+
+    fn must_finish(&self) -> bool {
+        self.waits_for.is_some()
+    }
+
+    fn topic(&self) -> Option<(&str, usize)> {
+        Some((NAME, self.life?))
+    }
+
+    fn describe(&self) -> String {
+        format!("churn in {:?}", self.step)
+    }
+}

@@ -1,0 +1,133 @@
+//! A client's end of a connection: requests go out, replies come in, and the connection may end at any moment.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use krappy::disk::sim::Rng;
+use krappy_wire::frame::{self, Split};
+use krappy_wire::native::{Head, Reply, Request};
+
+use super::history::History;
+use super::net::{Shared, Wire};
+
+/// What a client sees of the world while it acts.
+pub struct Ctx<'a> {
+    pub rng: &'a mut Rng,
+    pub history: &'a mut History,
+    /// Milliseconds since 1970.
+    pub wall: i64,
+    /// Nothing goes wrong any more, and nothing new is begun: finish what is open.
+    pub quiet: bool,
+}
+
+/// A client's program. It is told of replies, and asked to act now and then.
+pub trait Script {
+    /// Does something on an open connection, or nothing.
+    fn act(&mut self, link: &mut Link, ctx: &mut Ctx<'_>);
+    /// Takes a reply.
+    fn reply(&mut self, head: Head, reply: Reply<'_>, link: &mut Link, ctx: &mut Ctx<'_>);
+    /// The connection has ended; a new one comes when the client acts again.
+    fn lost(&mut self, ctx: &mut Ctx<'_>);
+    /// Whether it has done all that it wanted, and nothing is open.
+    fn finished(&self) -> bool;
+    /// Whether something of it is open that must come to an end once nothing goes wrong any more.
+    fn must_finish(&self) -> bool {
+        false
+    }
+    /// The topic that all publishes of its connections go to.
+    fn topic(&self) -> Option<(&str, usize)> {
+        None
+    }
+    /// The records of a publish that is not answered yet, for whoever looks at answers before they arrive.
+    fn open_publish(&self, _head: Head) -> Option<&[(i32, Vec<u64>)]> {
+        None
+    }
+    /// Whether it reads what it is sent.
+    fn listens(&self) -> bool {
+        true
+    }
+    /// What it is, for failure reports.
+    fn describe(&self) -> String;
+}
+
+/// A client's connection, open or not.
+#[derive(Default)]
+pub struct Link {
+    pub wire: Option<Shared>,
+    out: Vec<u8>,
+    input: Vec<u8>,
+    correlation: u32,
+    /// Counts the connections.
+    pub serial: u32,
+}
+
+impl Link {
+    /// Opens a new connection.
+    pub fn connect(&mut self, seed: u64, capacity: usize) -> Shared {
+        let wire = Rc::new(RefCell::new(Wire::new(seed, capacity)));
+        self.wire = Some(Rc::clone(&wire));
+        self.serial += 1;
+        self.out.clear();
+        self.input.clear();
+        wire
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.wire.is_some()
+    }
+
+    /// Sends a request; its correlation.
+    pub fn request(&mut self, stream: u32, request: &Request<'_>) -> u32 {
+        self.correlation += 1;
+        let head = Head { stream, correlation: self.correlation };
+        request.encode(head, &mut self.out);
+        self.correlation
+    }
+
+    /// Sends bytes that need not be a request.
+    pub fn raw(&mut self, bytes: &[u8]) {
+        self.out.extend_from_slice(bytes);
+    }
+
+    /// Bytes that the connection has not taken yet.
+    pub fn unsent(&self) -> usize {
+        self.out.len()
+    }
+
+    /// Leaves; whatever is under way may be lost.
+    pub fn leave(&mut self) {
+        if let Some(wire) = self.wire.take() {
+            wire.borrow_mut().client_leave();
+        }
+    }
+
+    /// Moves bytes between here and the connection. `false`: it has ended.
+    pub fn pump(&mut self, rng: &mut Rng, listens: bool) -> bool {
+        let Some(wire) = &self.wire else { return true };
+        let mut wire = wire.borrow_mut();
+        let most = if rng.below(4) == 0 { rng.below(200) as usize } else { usize::MAX };
+        let n = wire.client_write(&self.out[..self.out.len().min(most)]);
+        self.out.drain(..n);
+        if listens {
+            wire.client_read(most, &mut self.input);
+        }
+        !wire.is_dry()
+    }
+
+    /// The next whole reply frame: code and payload.
+    pub fn frame(&mut self) -> Result<Option<(u16, Vec<u8>)>, String> {
+        match frame::split(&self.input, u32::MAX).map_err(|e| e.to_string())? {
+            Split::Partial { .. } => Ok(None),
+            Split::Whole { code, payload, consumed } => {
+                let frame = (code, payload.to_vec());
+                self.input.drain(..consumed);
+                Ok(Some(frame))
+            }
+        }
+    }
+
+    /// The connection has ended.
+    pub fn close(&mut self) {
+        self.wire = None;
+    }
+}

@@ -1,0 +1,129 @@
+//! What a seed decides before the first step: topics, limits, clients, and how often what goes wrong.
+
+use std::path::PathBuf;
+
+use krappy::config::{Config, Limits, TopicSettings};
+use krappy::disk::sim::Rng;
+
+use super::history::{History, Promise, Topic};
+
+/// A topic that is made at the beginning and stays.
+#[derive(Clone)]
+pub struct TopicPlan {
+    pub name: &'static str,
+    pub partitions: i32,
+    pub settings: Vec<(&'static str, String)>,
+    pub promise: Promise,
+    /// `flush.ms`, if the topic syncs by time.
+    pub flush_ms: Option<u64>,
+    /// Whether somebody deletes records.
+    pub trims: bool,
+    /// Its number in the history.
+    pub topic: Topic,
+}
+
+/// Everything that a seed decides in advance.
+pub struct Plan {
+    pub topics: Vec<TopicPlan>,
+    pub config: Config,
+    /// Whether anything goes wrong at all; one seed in four is left in peace.
+    pub faults: bool,
+    /// Starts of the broker, at most.
+    pub boots: u32,
+    pub workers: usize,
+    pub slowest_job: u64,
+    /// Probability that a read finds its bytes not in memory.
+    pub cold: f64,
+    /// One step in so many breaks a connection; 0 is never.
+    pub breaks: u64,
+    /// Largest capacity of a pipe, bytes.
+    pub pipe: u64,
+    pub producers: u32,
+    pub consumers: u32,
+    pub rude: u32,
+    /// Operations of each client.
+    pub ops: u32,
+}
+
+impl Plan {
+    pub fn new(seed: u64, history: &mut History) -> Plan {
+        let rng = &mut Rng::new(seed ^ 0x706c_616e);
+        let faults = !seed.is_multiple_of(4);
+        let topics = (0..1 + rng.below(3)).map(|n| topic(n as usize, rng, history)).collect();
+        Plan {
+            topics,
+            config: config(rng),
+            faults,
+            boots: if faults { 2 + rng.below(4) as u32 } else { 1 },
+            workers: 1 + rng.below(4) as usize,
+            slowest_job: [2, 20, 100][rng.below(3) as usize],
+            cold: [0.0, 0.0, 0.2][rng.below(3) as usize],
+            breaks: if faults { [0, 100, 400][rng.below(3) as usize] } else { 0 },
+            pipe: [200, 2_000, 100_000][rng.below(3) as usize],
+            producers: 1 + rng.below(4) as u32,
+            consumers: 1 + rng.below(3) as u32,
+            rude: rng.below(3) as u32,
+            ops: 10 + rng.below(40) as u32,
+        }
+    }
+}
+
+fn topic(n: usize, rng: &mut Rng, history: &mut History) -> TopicPlan {
+    let name = ["first", "second", "third"][n];
+    let mut settings = vec![
+        ("segment.bytes", (1024 << rng.below(4)).to_string()),
+        ("index.interval.bytes", (64 << rng.below(6)).to_string()),
+    ];
+    let durable = rng.below(5) < 3;
+    let mut flush_ms = None;
+    if !durable {
+        settings.push(("flush.messages", [2, 10, 1_000_000][rng.below(3) as usize].to_string()));
+        if rng.below(2) == 0 {
+            let ms = 1 + rng.below(50);
+            settings.push(("flush.ms", ms.to_string()));
+            flush_ms = Some(ms);
+        }
+    }
+    let retention = rng.below(4) == 0;
+    if retention {
+        settings.push(("retention.bytes", (2_000 + rng.below(6_000)).to_string()));
+    }
+    let promise = Promise { durable, retention };
+    TopicPlan {
+        name,
+        partitions: [1, 1, 2, 3][rng.below(4) as usize],
+        settings,
+        promise,
+        flush_ms,
+        trims: rng.below(3) == 0,
+        topic: history.topic(name, promise),
+    }
+}
+
+fn config(rng: &mut Rng) -> Config {
+    let mut limits = Limits {
+        max_in_flight: [2, 8, 1024][rng.below(3) as usize],
+        output_limit: [64, 2_000, 8 << 20][rng.below(3) as usize],
+        unflushed_budget: [1, 3_000, 256 << 20][rng.below(3) as usize],
+        input_budget: [5_000, 256 << 20][rng.below(2) as usize],
+        fetch_max_bytes: [300, 5_000, 1 << 20][rng.below(3) as usize],
+        fetch_max_wait_ms: [50, 5_000][rng.below(2) as usize],
+        turn_read: [100, 256 << 10][rng.below(2) as usize],
+        drain_ms: 200,
+        ..Limits::default()
+    };
+    if rng.below(4) == 0 {
+        limits.idle_ms = 2_000;
+        limits.request_receive_ms = 1_000;
+        limits.write_stall_ms = 1_000;
+    }
+    Config {
+        data_dir: PathBuf::from("/data"),
+        auto_create: false,
+        retention_check_ms: 20 + rng.below(200),
+        exit_on_fsync_error: rng.below(2) == 0,
+        topic: TopicSettings { retention_ms: -1, ..TopicSettings::default() },
+        limits,
+        ..Config::default()
+    }
+}

@@ -1,0 +1,132 @@
+//! Planted bugs: disks that lie about durability in the ways in which a broker can get it wrong. The simulation must
+//! notice each of them.
+
+use std::io::{self, IoSlice};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use krappy::disk::{Disk, Entry, File, Map, Open, Space};
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lie {
+    /// Syncs of segments are reported as done without having been made.
+    NoSync,
+    /// A sync covers what was written before the last write, and is taken for covering that one too.
+    LateWrite,
+    /// Names in partition folders are never made durable.
+    NoDirSync,
+}
+
+/// A disk that lies.
+pub struct LyingDisk {
+    pub within: Arc<dyn Disk>,
+    pub lie: Lie,
+}
+
+fn is_segment(path: &Path) -> bool {
+    path.extension().is_some_and(|e| e == "log")
+}
+
+impl Disk for LyingDisk {
+    fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
+        let within = self.within.open(path, how)?;
+        if !is_segment(path) || self.lie == Lie::NoDirSync {
+            return Ok(within);
+        }
+        Ok(Arc::new(LyingFile { within, lie: self.lie, held: Mutex::new(None) }))
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.within.create_dir(path)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        self.within.list(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.within.rename(from, to)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.within.remove_file(path)
+    }
+
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        self.within.remove_dir(path)
+    }
+
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        let of_partition = path.file_name().is_some_and(|n| n.to_string_lossy().parse::<u32>().is_ok());
+        if self.lie == Lie::NoDirSync && of_partition { Ok(()) } else { self.within.sync_dir(path) }
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Send>> {
+        self.within.lock(path)
+    }
+
+    fn space(&self, path: &Path) -> io::Result<Space> {
+        self.within.space(path)
+    }
+}
+
+struct LyingFile {
+    within: Arc<dyn File>,
+    lie: Lie,
+    /// The last write, if it has not been passed on.
+    held: Mutex<Option<(u64, Vec<u8>)>>,
+}
+
+impl LyingFile {
+    fn pass_on(&self) -> io::Result<()> {
+        match self.held.lock().unwrap().take() {
+            Some((at, bytes)) => self.within.write_at(at, &[IoSlice::new(&bytes)]),
+            None => Ok(()),
+        }
+    }
+}
+
+impl File for LyingFile {
+    fn len(&self) -> io::Result<u64> {
+        self.pass_on()?;
+        self.within.len()
+    }
+
+    fn read_at(&self, at: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.pass_on()?;
+        self.within.read_at(at, buf)
+    }
+
+    fn read_cached(&self, at: u64, buf: &mut [u8]) -> io::Result<Option<usize>> {
+        self.pass_on()?;
+        self.within.read_cached(at, buf)
+    }
+
+    fn write_at(&self, at: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        self.pass_on()?;
+        if self.lie != Lie::LateWrite {
+            return self.within.write_at(at, parts);
+        }
+        *self.held.lock().unwrap() = Some((at, parts.iter().flat_map(|p| p.to_vec()).collect()));
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if self.lie == Lie::NoSync {
+            return Ok(());
+        }
+        self.within.sync()?;
+        self.pass_on()
+    }
+
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.pass_on()?;
+        self.within.truncate(len)
+    }
+
+    fn map(&self) -> io::Result<Map> {
+        self.pass_on()?;
+        self.within.map()
+    }
+}

@@ -1,0 +1,628 @@
+//! The whole simulation of one seed: the broker on its simulated disk, its clients, the network between them, time, and
+//! what goes wrong.
+//!
+//! Invariant: everything that happens follows from the seed. A step lets a moment of virtual time pass, bytes arrive,
+//! jobs run, clients act, and gives the server a turn only if the poll loop would have returned: an event, a completion,
+//! a new connection, work left over, or a deadline.
+
+use std::collections::hash_map::DefaultHasher;
+use std::hash::Hasher;
+use std::sync::Arc;
+
+use krappy::broker::Broker;
+use krappy::disk::Disk;
+use krappy::disk::sim::{Crash, Fault, Rng, SimDisk};
+use krappy::server::Server;
+use krappy::time::{Now, Time};
+use krappy_wire::frame::{self, Split};
+use krappy_wire::native::{Head, Level, Reply};
+
+use super::admin::Admin;
+use super::audit;
+use super::churn::{self, Churn};
+use super::consumer::Consumer;
+use super::history::{After, History};
+use super::link::{Ctx, Link, Script};
+use super::net::{Event, Shared, SimStream};
+use super::plan::Plan;
+use super::producer::Producer;
+use super::rude::Rude;
+use super::sabotage::{Lie, LyingDisk};
+use super::workers::Workers;
+
+/// Where wall clocks begin: in 2026.
+const EPOCH: i64 = 1_780_000_000_000;
+/// A phase that takes longer than this has come to nothing.
+const MAIN_STEPS: u32 = 4_000;
+const QUIET_STEPS: u32 = 40_000;
+
+/// What a run came to.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Of the disk, and of every reply in its order.
+    pub hash: u64,
+    pub replies: u64,
+    pub steps: u64,
+    pub records: u64,
+    pub facts: u64,
+    pub power_cuts: u64,
+    pub kills: u64,
+    pub clean_stops: u64,
+    pub recovery_crashes: u64,
+    pub disk_errors: u64,
+    pub breaks: u64,
+}
+
+/// A client with its connection.
+struct Client {
+    link: Link,
+    script: Box<dyn Script>,
+    /// Bytes that the server has written and that are not yet a whole frame, as seen on the way.
+    tapped: Vec<u8>,
+}
+
+struct World {
+    plan: Plan,
+    rng: Rng,
+    disk: SimDisk,
+    lie: Option<Lie>,
+    now: Now,
+    server: Option<Server<SimStream>>,
+    workers: Workers,
+    wires: Vec<(u32, Shared)>,
+    incoming: Vec<Shared>,
+    clients: Vec<Client>,
+    history: History,
+    outcome: Outcome,
+    hasher: DefaultHasher,
+    boots: u32,
+    quiet: bool,
+    /// The steps until this start of the broker is ended from outside, and how.
+    ends_in: Option<(u32, End)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Clean,
+    Kill,
+    PowerCut,
+}
+
+/// Runs one seed. The error is everything that was found wrong.
+pub fn run(seed: u64) -> Result<Outcome, Vec<String>> {
+    run_with(seed, None)
+}
+
+/// Runs one seed on a disk that lies.
+pub fn run_with(seed: u64, lie: Option<Lie>) -> Result<Outcome, Vec<String>> {
+    let mut world = World::new(seed, lie);
+    world.boot(After::Process);
+    world.main_phase();
+    world.quiet_phase();
+    world.last_restart();
+    world.finish()
+}
+
+impl World {
+    fn new(seed: u64, lie: Option<Lie>) -> World {
+        let mut history = History::default();
+        let plan = Plan::new(seed, &mut history);
+        let disk = SimDisk::new(seed);
+        disk.cold(plan.cold);
+        let mut world = World {
+            rng: Rng::new(seed ^ 0x0077_6f72_6c64),
+            disk,
+            lie,
+            now: Now { time: Time(0), wall: EPOCH },
+            server: None,
+            workers: Workers::new(seed, plan.workers, plan.slowest_job),
+            wires: Vec::new(),
+            incoming: Vec::new(),
+            clients: Vec::new(),
+            history,
+            outcome: Outcome::default(),
+            hasher: DefaultHasher::new(),
+            boots: 0,
+            quiet: false,
+            ends_in: None,
+            plan,
+        };
+        world.hire();
+        world
+    }
+
+    /// Makes the clients of the plan.
+    fn hire(&mut self) {
+        let plan = &self.plan;
+        let ctx =
+            &mut Ctx { rng: &mut self.rng, history: &mut self.history, wall: self.now.wall, quiet: false };
+        let mut scripts: Vec<Box<dyn Script>> = vec![Box::new(Admin::new(&plan.topics, plan.ops))];
+        if ctx.rng.below(2) == 0 {
+            scripts.push(Box::new(Churn::new(1, 3, 3 * plan.ops)));
+        }
+        let any = |rng: &mut Rng| rng.below(plan.topics.len() as u64) as usize;
+        for n in 0..plan.producers {
+            let topic = &plan.topics[any(ctx.rng)];
+            scripts.push(Box::new(Producer::new(10 + n, topic, plan.ops, ctx)));
+        }
+        for n in 0..plan.consumers {
+            let topic = &plan.topics[any(ctx.rng)];
+            scripts.push(Box::new(Consumer::new(n, topic, plan.ops, ctx)));
+        }
+        for _ in 0..plan.rude {
+            scripts.push(Box::new(Rude::new(ctx, plan.ops)));
+        }
+        let client = |script| Client { link: Link::default(), script, tapped: Vec::new() };
+        self.clients = scripts.into_iter().map(client).collect();
+    }
+
+    fn disk_for_broker(&self) -> Arc<dyn Disk> {
+        let within: Arc<dyn Disk> = Arc::new(self.disk.clone());
+        match self.lie {
+            Some(lie) => Arc::new(LyingDisk { within, lie }),
+            None => within,
+        }
+    }
+
+    // Starting and ending.
+
+    /// Starts the broker, as often as it takes, and checks what it found.
+    fn boot(&mut self, mut after: After) {
+        self.boots += 1;
+        loop {
+            if self.faults_left() && self.boots > 1 && self.rng.below(3) == 0 {
+                self.disk.crash_at(1 + self.rng.below(30));
+            }
+            let opened =
+                Broker::open(self.plan.config.clone(), self.disk_for_broker(), self.rng.next_u64(), self.now);
+            if self.disk.has_crashed() {
+                self.outcome.recovery_crashes += 1;
+                drop(opened);
+                if self.crash() == After::Power {
+                    after = After::Power;
+                }
+                continue;
+            }
+            match opened {
+                Ok((broker, opened)) => {
+                    for (dir, recovery) in &opened.recovered {
+                        if !recovery.quarantined.is_empty() || !recovery.gaps.is_empty() {
+                            self.history.bad(format!("{dir}: a crash is no rot: {recovery}"));
+                        }
+                    }
+                    self.server = Some(Server::new(broker));
+                }
+                Err(e) => self.history.bad(format!("the broker does not start: {e}")),
+            }
+            break;
+        }
+        self.audit(after);
+        self.plan_trouble();
+    }
+
+    fn faults_left(&self) -> bool {
+        self.plan.faults && !self.quiet && self.boots < self.plan.boots
+    }
+
+    /// Decides how this start of the broker will end.
+    fn plan_trouble(&mut self) {
+        // A crash that was planned for the start and did not come is called off.
+        self.disk.crash_at(u64::MAX / 2);
+        self.ends_in = None;
+        if !self.faults_left() {
+            return;
+        }
+        let calls = 1 + self.rng.below(250);
+        let steps = 1 + self.rng.below(800) as u32;
+        match self.rng.below(10) {
+            0..4 => self.disk.crash_at(calls),
+            4 => self.fail(|disk, n| disk.fail_sync(n, Fault::Io), calls / 3 + 1),
+            5 => self.fail(|disk, n| disk.fail_after(n, Fault::NoSpace), calls),
+            6 => self.fail(|disk, n| disk.fail_after(n, Fault::Io), calls),
+            7 => self.ends_in = Some((steps, End::Clean)),
+            8 => self.ends_in = Some((steps, End::Kill)),
+            _ => self.ends_in = Some((steps, End::PowerCut)),
+        }
+        // Whatever else happens, the next start comes.
+        self.ends_in = self.ends_in.or(Some((1_000, End::PowerCut)));
+    }
+
+    fn fail(&mut self, plan: impl Fn(&SimDisk, u64), n: u64) {
+        self.outcome.disk_errors += 1;
+        plan(&self.disk, n);
+    }
+
+    /// The machine or the process goes down, now.
+    fn crash(&mut self) -> After {
+        let how = match self.rng.below(3) {
+            0 => Crash::KeepAll,
+            1 => Crash::LoseAll,
+            _ => Crash::Random(self.rng.next_u64()),
+        };
+        self.go_down(how)
+    }
+
+    fn go_down(&mut self, how: Crash) -> After {
+        self.server = None;
+        self.workers = Workers::new(self.rng.next_u64(), self.plan.workers, self.plan.slowest_job);
+        self.wires.clear();
+        for wire in std::mem::take(&mut self.incoming) {
+            drop(SimStream::new(&wire, &self.disk));
+        }
+        self.disk.crash(how);
+        if how == Crash::KeepAll {
+            self.outcome.kills += 1;
+            return After::Process;
+        }
+        self.outcome.power_cuts += 1;
+        After::Power
+    }
+
+    fn restart(&mut self, how: Option<Crash>) {
+        let after = match how {
+            Some(how) => self.go_down(how),
+            None => self.crash(),
+        };
+        self.boot(after);
+    }
+
+    /// Stops the broker as the poll loop does: drain, sync, close; workers finish what they were given.
+    fn stop(&mut self, failed: bool) {
+        let now = self.now;
+        let deadline = now.time.plus_ms(self.plan.config.limits.drain_ms);
+        self.server.as_mut().expect("running").drain(now);
+        for _ in 0..QUIET_STEPS {
+            let drained = self.server().connections() == 0 || self.now.time >= deadline;
+            if drained {
+                let now = self.now;
+                let broker = self.server.as_mut().expect("running").broker_mut();
+                broker.flush(now);
+                broker.sync_all();
+                self.hand_out_jobs();
+                if self.server().broker().is_idle() || failed {
+                    break;
+                }
+            }
+            self.pass(true);
+            if self.disk.has_crashed() {
+                return self.restart(None);
+            }
+        }
+        if !failed && !self.server().broker().is_idle() {
+            self.history.bad("a clean stop does not end");
+        }
+        let closed =
+            if failed { Ok(()) } else { self.server.as_mut().expect("running").broker_mut().close() };
+        let disk = self.disk_for_broker();
+        while !self.workers.is_idle() {
+            drop(self.workers.pass(&disk));
+        }
+        if self.disk.has_crashed() {
+            return self.restart(None);
+        }
+        self.outcome.clean_stops += u64::from(closed.is_ok() && !failed);
+        self.restart(Some(Crash::KeepAll));
+        if closed.is_ok() && !failed && self.disk.raw(&self.plan.config.data_dir.join("clean")).is_ok() {
+            self.history.bad("the marker of a clean stop outlives the next start");
+        }
+    }
+
+    /// Compares the disk with the history.
+    fn audit(&mut self, after: After) {
+        let data = self.plan.config.data_dir.clone();
+        for name in audit::topics(&self.disk, &data) {
+            let topic = match self.plan.topics.iter().find(|t| t.name == name) {
+                Some(plan) => plan.topic,
+                None => {
+                    let id = audit::topic_id(&self.disk, &data, &name).unwrap_or_default();
+                    self.history.topic(&churn::life_name(&id), churn::PROMISE)
+                }
+            };
+            for partition in audit::partitions(&self.disk, &data, &name) {
+                match audit::read(&self.disk, &data, &name, partition) {
+                    Ok(found) => self.history.audit(topic, partition, found.start, &found.ids, after),
+                    Err(why) => self.history.bad(why),
+                }
+            }
+        }
+        let there = audit::topics(&self.disk, &data);
+        for plan in &self.plan.topics {
+            if !there.iter().any(|name| name == plan.name) && self.history.has_records(plan.topic) {
+                self.history.violations.push(format!("topic {} is gone", plan.name));
+            }
+        }
+    }
+
+    // Running.
+
+    fn server(&self) -> &Server<SimStream> {
+        self.server.as_ref().expect("the broker is running")
+    }
+
+    fn main_phase(&mut self) {
+        for _ in 0..MAIN_STEPS {
+            if !self.is_well() || self.clients.iter().all(|c| c.script.finished()) {
+                return;
+            }
+            self.step();
+        }
+    }
+
+    /// Nothing goes wrong any more: all that is open must come to an end.
+    fn quiet_phase(&mut self) {
+        self.quiet = true;
+        self.ends_in = None;
+        if !self.is_well() {
+            return;
+        }
+        // A planned fault that has not come is called off by a restart, and so is a fenced partition.
+        if self.plan.faults {
+            self.restart(Some(Crash::KeepAll));
+        }
+        for _ in 0..QUIET_STEPS {
+            if !self.is_well() {
+                return;
+            }
+            if self.is_settled() {
+                return self.check_settled();
+            }
+            self.step();
+        }
+        let open: Vec<_> =
+            self.clients.iter().filter(|c| !c.script.finished()).map(|c| c.script.describe()).collect();
+        let (connections, idle) = (self.server().connections(), self.server().broker().is_idle());
+        self.history.bad(format!("no end: {open:?}, {connections} connections, idle {idle}"));
+    }
+
+    /// Whether clients have what they wait for. Those who wait for nothing leave.
+    fn is_settled(&mut self) -> bool {
+        let mut settled = true;
+        for client in &mut self.clients {
+            if client.script.finished() || !client.script.must_finish() {
+                client.link.leave();
+            }
+            settled &= !client.link.is_open();
+        }
+        settled
+            && self.server().connections() == 0
+            && self.workers.is_idle()
+            && self.server().broker().is_idle()
+    }
+
+    /// Nobody is connected: nothing of anybody may be left.
+    fn check_settled(&mut self) {
+        let held = self.server().broker().metrics.input_bytes;
+        if held > 0 {
+            self.history.bad(format!("{held} bytes of the input budget are still reserved for nobody"));
+        }
+    }
+
+    /// After the longest `flush.ms`, topics that have one lose nothing to a power cut; the others nothing to a clean stop.
+    fn last_restart(&mut self) {
+        if !self.is_well() {
+            return;
+        }
+        for _ in 0..200 {
+            self.now.time = self.now.time.plus_ms(1);
+            self.now.wall += 1;
+            self.pass(true);
+        }
+        if !self.is_well() {
+            return;
+        }
+        for plan in &self.plan.topics {
+            if plan.flush_ms.is_some() {
+                self.history.is_all_durable(plan.topic);
+            }
+        }
+        match self.rng.below(2) {
+            0 => self.restart(Some(Crash::LoseAll)),
+            _ => self.stop(false),
+        }
+    }
+
+    fn is_well(&self) -> bool {
+        self.history.violations.is_empty() && self.server.is_some()
+    }
+
+    fn step(&mut self) {
+        self.outcome.steps += 1;
+        let us = match self.rng.below(40) {
+            0 => self.rng.below(400_000),
+            1..10 => self.rng.below(10_000),
+            _ => self.rng.below(500),
+        };
+        self.now.time = Time(self.now.time.0 + us);
+        self.now.wall = EPOCH + (self.now.time.0 / 1_000) as i64;
+        for n in 0..self.clients.len() {
+            self.let_act(n);
+        }
+        self.pass(false);
+        if self.disk.has_crashed() {
+            return self.restart(None);
+        }
+        if self.server().broker().fatal().is_some() {
+            return self.stop(true);
+        }
+        self.come_to_an_end();
+    }
+
+    fn come_to_an_end(&mut self) {
+        let Some((steps, end)) = self.ends_in else { return };
+        if steps > 0 {
+            self.ends_in = Some((steps - 1, end));
+            return;
+        }
+        self.ends_in = None;
+        match end {
+            End::Clean => self.stop(false),
+            End::Kill => self.restart(Some(Crash::KeepAll)),
+            End::PowerCut if self.rng.below(2) == 0 => self.restart(Some(Crash::LoseAll)),
+            End::PowerCut => {
+                let seed = self.rng.next_u64();
+                self.restart(Some(Crash::Random(seed)));
+            }
+        }
+    }
+
+    /// What the poll loop and the network do in one moment. `stopping`: nobody is let in.
+    fn pass(&mut self, stopping: bool) {
+        if stopping {
+            self.now.time = Time(self.now.time.0 + 200);
+            for n in 0..self.clients.len() {
+                self.let_listen(n);
+            }
+        }
+        let Some(mut server) = self.server.take() else { return };
+        let now = self.now;
+        let mut woken = false;
+        self.wires.retain(|(_, wire)| !wire.borrow().server_gone());
+        for (key, wire) in &self.wires {
+            if let Some(Event { readable, writable, hung_up }) = wire.borrow_mut().pass() {
+                server.ready(*key, readable, writable, hung_up);
+                woken = true;
+            }
+        }
+        let disk = self.disk_for_broker();
+        let done = self.workers.pass(&disk);
+        if !self.disk.has_crashed() {
+            for done in done {
+                server.complete(done, now);
+                woken = true;
+            }
+            woken |= self.accept(&mut server, stopping);
+            let due = server.next_deadline() <= now.time;
+            if due {
+                server.tick(now);
+            }
+            if woken || due || server.has_work() {
+                server.turn(now);
+                if !self.disk.has_crashed() {
+                    server.invariants();
+                }
+            }
+        }
+        self.server = Some(server);
+        self.hand_out_jobs();
+        for n in 0..self.clients.len() {
+            self.look_at_answers(n);
+        }
+    }
+
+    fn hand_out_jobs(&mut self) {
+        let mut jobs = Vec::new();
+        self.server.as_mut().expect("running").take_jobs(&mut jobs);
+        self.workers.give(jobs);
+    }
+
+    fn accept(&mut self, server: &mut Server<SimStream>, stopping: bool) -> bool {
+        let incoming = std::mem::take(&mut self.incoming);
+        let any = !incoming.is_empty();
+        for wire in incoming {
+            let stream = SimStream::new(&wire, &self.disk);
+            if server.has_room() && !stopping {
+                let id = server.accept(stream, self.now);
+                self.wires.push((id.key, wire));
+            }
+        }
+        any
+    }
+
+    fn let_act(&mut self, n: usize) {
+        if self.rng.below(3) == 0 {
+            return;
+        }
+        if !self.clients[n].link.is_open() {
+            let wanted = !self.clients[n].script.finished() || self.quiet;
+            if !wanted || self.rng.below(4) > 0 || (self.quiet && !self.clients[n].script.must_finish()) {
+                return;
+            }
+            let capacity = 100 + self.rng.below(self.plan.pipe) as usize;
+            let wire = self.clients[n].link.connect(self.rng.next_u64(), capacity);
+            self.clients[n].tapped.clear();
+            self.incoming.push(wire);
+        }
+        if self.plan.breaks > 0 && !self.quiet && self.rng.below(self.plan.breaks) == 0 {
+            self.outcome.breaks += 1;
+            let wire = self.clients[n].link.wire.as_ref().expect("open");
+            wire.borrow_mut().break_off();
+        }
+        self.let_listen(n);
+        let client = &mut self.clients[n];
+        if client.link.is_open() {
+            let ctx = &mut Ctx {
+                rng: &mut self.rng,
+                history: &mut self.history,
+                wall: self.now.wall,
+                quiet: self.quiet,
+            };
+            client.script.act(&mut client.link, ctx);
+        }
+    }
+
+    /// Moves a client's bytes and lets it read its replies.
+    fn let_listen(&mut self, n: usize) {
+        let client = &mut self.clients[n];
+        let ctx = &mut Ctx {
+            rng: &mut self.rng,
+            history: &mut self.history,
+            wall: self.now.wall,
+            quiet: self.quiet,
+        };
+        let alive = client.link.pump(ctx.rng, client.script.listens());
+        while client.link.is_open() {
+            let (code, payload) = match client.link.frame() {
+                Ok(Some(frame)) => frame,
+                Ok(None) => break,
+                Err(why) => return ctx.history.bad(format!("{}: {why}", client.script.describe())),
+            };
+            self.hasher.write(&payload);
+            self.outcome.replies += 1;
+            let (head, body) = Head::read(&payload).expect("a frame holds its head");
+            match Reply::decode(code, body) {
+                Ok(Some(reply)) => client.script.reply(head, reply, &mut client.link, ctx),
+                other => ctx.history.bad(format!("{}: {other:?}", client.script.describe())),
+            }
+        }
+        if !alive && client.link.is_open() {
+            client.link.close();
+            client.script.lost(ctx);
+        }
+    }
+
+    /// Looks at what the server has just written: is a record that it calls durable on the device?
+    fn look_at_answers(&mut self, n: usize) {
+        let client = &mut self.clients[n];
+        let Some(wire) = &client.link.wire else { return };
+        client.tapped.extend(wire.borrow_mut().take_tap());
+        while let Ok(Split::Whole { code, payload, consumed }) = frame::split(&client.tapped, u32::MAX) {
+            let (head, body) = Head::read(payload).expect("a frame holds its head");
+            if let Ok(Some(Reply::Published { level: Level::Durable, parts: told })) =
+                Reply::decode(code, body)
+                && let (Some((name, _)), Some(sent)) =
+                    (client.script.topic(), client.script.open_publish(head))
+            {
+                for (part, (_, ids)) in told.iter().zip(sent) {
+                    let data = &self.plan.config.data_dir;
+                    let at = (name, part.partition);
+                    let id = *ids.last().expect("a publish has records");
+                    let offset = part.base_offset + ids.len() as i64 - 1;
+                    if audit::is_durable(&self.disk, data, at, offset, id) == Some(false) {
+                        self.history
+                            .bad(format!("{at:?}: {offset} is called durable and is not on the device"));
+                    }
+                }
+            }
+            client.tapped.drain(..consumed);
+        }
+    }
+
+    fn finish(mut self) -> Result<Outcome, Vec<String>> {
+        self.hasher.write_u64(self.disk.state_hash());
+        self.outcome.hash = self.hasher.finish();
+        self.outcome.facts = self.history.facts;
+        self.outcome.records = self.history.known() as u64;
+        let found = std::mem::take(&mut self.history.violations);
+        if found.is_empty() { Ok(self.outcome) } else { Err(found) }
+    }
+}
