@@ -17,7 +17,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::broker::Broker;
 use crate::disk::Disk;
-use crate::os::Signals;
+use crate::os::{self, Signals};
 use crate::server::{Server, Stream};
 use crate::time::{Now, Time};
 use crate::worker::{Done, Job, Workers};
@@ -26,6 +26,8 @@ use crate::worker::{Done, Job, Workers};
 const EVENTS: usize = 1024;
 /// Connections accepted in one turn, so that a flood does not keep the others waiting.
 const ACCEPTS: usize = 64;
+/// How often the gauges that only the system knows are read, milliseconds.
+const GAUGES_MS: u64 = 1_000;
 /// How long accepting pauses when file descriptors have run out, milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 10;
 /// Worker threads: enough for a sync, a cold read and a deletion to be under way at a time.
@@ -58,6 +60,8 @@ pub struct Reactor {
     clock: Clock,
     /// Given up for a moment to accept and close a connection when descriptors have run out.
     spare: Option<File>,
+    /// When the gauges that only the system knows are read again.
+    next_gauges: Time,
     /// No accepting before this.
     accept_pause: Option<Time>,
 }
@@ -123,6 +127,7 @@ impl Reactor {
             stopping: false,
             clock,
             spare: File::open("/dev/null").ok(),
+            next_gauges: Time::default(),
             accept_pause: None,
         })
     }
@@ -172,6 +177,12 @@ impl Reactor {
         self.accept(began);
         if self.server.next_deadline() <= began.time {
             self.server.tick(began);
+        }
+        if began.time >= self.next_gauges {
+            self.next_gauges = began.time.plus_ms(GAUGES_MS);
+            let metrics = &mut self.server.broker_mut().metrics;
+            metrics.uptime_ms = began.time.0 / 1_000;
+            metrics.resident_bytes = os::resident_bytes();
         }
         self.server.turn(began);
         self.hand_out_jobs();
