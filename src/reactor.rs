@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -32,6 +33,9 @@ const GAUGES_MS: u64 = 1_000;
 const ACCEPT_PAUSE_MS: u64 = 10;
 /// Worker threads: enough for a sync, a cold read and a deletion to be under way at a time.
 const WORKERS: usize = 3;
+/// File descriptors that are not given to connections, so that no append fails for want of one; a quarter of all where
+/// there are few.
+const KEPT_DESCRIPTORS: u64 = 64;
 const WAKER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
 /// Listener `n` has the token `LISTENERS - n`.
@@ -58,6 +62,8 @@ pub struct Reactor {
     signals: UnixStream,
     stopping: bool,
     clock: Clock,
+    /// A connection whose descriptor is as high as this is refused.
+    descriptors: u64,
     /// Given up for a moment to accept and close a connection when descriptors have run out.
     spare: Option<File>,
     /// When the gauges that only the system knows are read again.
@@ -126,6 +132,7 @@ impl Reactor {
             signals,
             stopping: false,
             clock,
+            descriptors: connection_descriptors(os::raise_open_file_limit()),
             spare: File::open("/dev/null").ok(),
             next_gauges: Time::default(),
             accept_pause: None,
@@ -250,8 +257,11 @@ impl Reactor {
     }
 
     fn welcome(&mut self, mut stream: TcpStream, peer: SocketAddr, now: Now) {
-        if !self.server.has_room() {
-            log::debug!("a connection from {peer} is refused: there are as many as max.connections allows");
+        // The kernel gives the lowest number that is free, so the number tells how many are in use.
+        let scarce = stream.as_raw_fd() as u64 >= self.descriptors;
+        if scarce || !self.server.has_room() {
+            let why = if scarce { "file descriptors are running out" } else { "max.connections is reached" };
+            log::debug!("a connection from {peer} is refused: {why}");
             return self.server.refused_connection();
         }
         let token = Token(self.server.next_key() as usize);
@@ -308,6 +318,11 @@ impl Reactor {
         self.workers.finish();
         self.server.broker_mut().close()
     }
+}
+
+/// How many of the descriptors connections may take.
+fn connection_descriptors(limit: u64) -> u64 {
+    limit - KEPT_DESCRIPTORS.min(limit / 4)
 }
 
 /// Binds the listeners. The error names the address and says what to do.

@@ -185,7 +185,7 @@ fn slow_readers_do_not_slow_producers_down() {
 
 #[test]
 fn without_descriptors_old_clients_are_served_new_ones_refused_and_later_accepted_again() {
-    let broker = Broker::with_few_files(64, &[]);
+    let broker = Broker::with_few_files(64, &["--log-segment-bytes=16KiB"]);
     let mut other = broker.client();
     other.produce_to(1, "t", false);
     let mut accepted: Vec<Client> = Vec::new();
@@ -214,8 +214,10 @@ fn without_descriptors_old_clients_are_served_new_ones_refused_and_later_accepte
         spent.as_millis()
     );
     assert!(spent < Duration::from_millis(250), "it spins: {spent:?}");
-    other.publish(1, b"served");
     accepted.iter_mut().for_each(Client::ping);
+    // The log keeps its own share: no append fails because connections have taken every descriptor.
+    let published = (0..20).filter(|_| other.publish(1, &[0; 5_000]) > 0).count();
+    println!("{published} records in new segments meanwhile, {} open files", broker.open_files());
     drop((accepted, waiting));
     eventually("new clients are accepted again", || {
         let mut client = broker.client();
@@ -339,4 +341,41 @@ fn one_slow_sender_does_not_hold_up_those_for_whom_there_is_room() {
 /// Waits until the broker has read this much of large requests.
 fn arrived(other: &mut Client, least: i64) {
     eventually(&format!("{least} bytes have arrived"), || other.count("received_bytes") >= least);
+}
+
+#[test]
+fn segments_that_are_full_do_not_use_up_the_descriptors() {
+    let broker = Broker::with_few_files(128, &["--log-segment-bytes=16KiB"]);
+    let mut client = broker.client();
+    client.produce_to(1, "t", false);
+    for n in 0..500 {
+        assert_eq!(client.publish(1, &[0; 10_000]), n);
+    }
+    println!("500 segments, {} open files", broker.open_files());
+    assert_eq!(client.read_all(2, "t").len(), 500);
+    assert_eq!(client.publish(1, b"and on"), 500);
+}
+
+#[test]
+fn idle_connections_are_closed_and_waiting_ones_are_not() {
+    let broker = Broker::ephemeral(&["--connections-max-idle-ms=300ms"]);
+    let mut producer = broker.client();
+    producer.create_topic("t", 1, vec![]);
+    let mut waiting: Vec<Client> = (0..2).map(|_| broker.client()).collect();
+    for (client, request) in
+        waiting.iter_mut().zip([common::client::poll(60_000), Request::Subscribe { credit: 9 }])
+    {
+        client.consume_from(1, "t", Start::Latest);
+        client.send(1, &request);
+    }
+    let mut idle = broker.client();
+    idle.ping();
+    assert!(idle.read_to_end().is_empty(), "idleness ends it");
+    // The producer was idle for as long, too.
+    let mut producer = broker.client();
+    producer.produce_to(1, "t", false);
+    producer.publish(1, b"x");
+    for client in &mut waiting {
+        assert_eq!(client.answer().records(), [(0, b"x".to_vec())]);
+    }
 }

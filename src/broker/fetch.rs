@@ -103,7 +103,12 @@ impl Broker {
                 Ok(Read::Empty) => {}
                 // What other partitions gave is worth more now than this one later.
                 Ok(Read::Cold(_)) if !parts.is_empty() => {}
-                Ok(Read::Cold(warm)) => return Outcome::Cold(warm),
+                Ok(Read::Cold(warm)) => {
+                    if let Some(partition) = self.partitions[want.partition.0 as usize].as_mut() {
+                        partition.log.note_opened();
+                    }
+                    return Outcome::Cold(warm);
+                }
                 Err(error) => parts.push(part(partition, want, read_error(partition, &error))),
             }
             if left == 0 {

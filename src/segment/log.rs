@@ -26,6 +26,10 @@ use crate::disk::{Disk, File, Open};
 /// it bounds what an unclean start has to verify.
 const MARK_INTERVAL: u64 = 16 << 20;
 
+/// After so many rolls and cold reads, files that nobody has used in the meantime are closed: about twice as many are open
+/// beside the active one.
+const OPENED: u32 = 16;
+
 /// What decides when a segment is full, and how finely it is indexed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
@@ -89,6 +93,8 @@ pub struct Log {
     syncing: Option<Syncing>,
     /// Bytes that became durable since the mark was last written; `None` if a segment was rolled.
     unmarked: Option<u64>,
+    /// Rolls and cold reads since idle files were closed.
+    opened: u32,
     fenced: bool,
 }
 
@@ -147,6 +153,7 @@ impl Log {
             new_names: false,
             syncing: None,
             unmarked: Some(0),
+            opened: 0,
             fenced: false,
         };
         log.check();
@@ -391,7 +398,18 @@ impl Log {
         self.segments.push_back(Segment::empty(backing));
         self.new_names = true;
         self.unmarked = None;
+        self.note_opened();
         Ok(())
+    }
+
+    /// Another file is open, or is about to be, because of a roll or a [`Read::Cold`](super::Read). Now and then the idle
+    /// ones are closed, so that neither a busy writer nor a reader who walks through the log uses up the descriptors.
+    pub fn note_opened(&mut self) {
+        self.opened += 1;
+        if self.opened >= OPENED {
+            self.opened = 0;
+            self.shed();
+        }
     }
 
     /// After a failed write nobody knows what lies behind the last good batch. A full disk is no reason to stop for
