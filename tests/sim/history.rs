@@ -64,7 +64,7 @@ struct Known {
     firm: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Log {
     known: BTreeMap<i64, Known>,
     places: BTreeMap<Id, i64>,
@@ -77,7 +77,7 @@ struct Log {
 }
 
 /// All that is known.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct History {
     topics: Vec<(String, Promise)>,
     sent: BTreeMap<Id, Sent>,
@@ -86,6 +86,8 @@ pub struct History {
     pub violations: Vec<String>,
     /// Facts that were looked at.
     pub facts: u64,
+    /// Print what happens.
+    pub trace: bool,
 }
 
 impl History {
@@ -102,9 +104,18 @@ impl History {
         self.topics[topic].1
     }
 
+    /// Prints a line for whoever looks at one seed.
+    pub fn note(&self, line: impl FnOnce() -> String) {
+        if self.trace {
+            println!("{}", line());
+        }
+    }
+
     /// Notes a contradiction.
     pub fn bad(&mut self, what: impl Into<String>) {
-        self.violations.push(what.into());
+        let what = what.into();
+        self.note(|| format!("VIOLATION {what}"));
+        self.violations.push(what);
     }
 
     fn log(&mut self, topic: Topic, partition: i32) -> &mut Log {
@@ -138,6 +149,7 @@ impl History {
     fn learn(&mut self, topic: Topic, partition: i32, offset: i64, id: Id, firm: bool) {
         self.facts += 1;
         let name = format!("{}/{partition}", self.topics[topic].0);
+        self.note(|| format!("{name} {offset}: {id:x}{}", if firm { " firm" } else { "" }));
         match self.sent.get(&id) {
             None => return self.bad(format!("{name}: {id:x} at {offset} was never sent")),
             Some(sent) if (sent.topic, sent.partition) != (topic, partition) => {
@@ -235,6 +247,7 @@ impl History {
         let end = start + ids.len() as i64;
         let retention = self.promise(topic).retention;
         let name = format!("{}/{partition}", self.topics[topic].0);
+        self.note(|| format!("audit {name} {start}..{end} {after:?}"));
         let log = self.log(topic, partition);
         if start > log.trim_wanted && !retention {
             let wanted = log.trim_wanted;
