@@ -27,6 +27,8 @@ use crate::worker::{Done, Job, Workers};
 const EVENTS: usize = 1024;
 /// Connections accepted in one turn, so that a flood does not keep the others waiting.
 const ACCEPTS: usize = 64;
+/// How often the gauges that only the system knows are read, milliseconds.
+const GAUGES_MS: u64 = 1_000;
 /// How long accepting pauses when file descriptors have run out, milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 10;
 /// Worker threads: enough for a sync, a cold read and a deletion to be under way at a time.
@@ -64,6 +66,8 @@ pub struct Reactor {
     descriptors: u64,
     /// Given up for a moment to accept and close a connection when descriptors have run out.
     spare: Option<File>,
+    /// When the gauges that only the system knows are read again.
+    next_gauges: Time,
     /// No accepting before this.
     accept_pause: Option<Time>,
 }
@@ -130,6 +134,7 @@ impl Reactor {
             clock,
             descriptors: connection_descriptors(os::raise_open_file_limit()),
             spare: File::open("/dev/null").ok(),
+            next_gauges: Time::default(),
             accept_pause: None,
         })
     }
@@ -179,6 +184,12 @@ impl Reactor {
         self.accept(began);
         if self.server.next_deadline() <= began.time {
             self.server.tick(began);
+        }
+        if began.time >= self.next_gauges {
+            self.next_gauges = began.time.plus_ms(GAUGES_MS);
+            let metrics = &mut self.server.broker_mut().metrics;
+            metrics.uptime_ms = began.time.0 / 1_000;
+            metrics.resident_bytes = os::resident_bytes();
         }
         self.server.turn(began);
         self.hand_out_jobs();

@@ -253,8 +253,8 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// Makes sure that a large half-read frame has its size reserved. `false`: the connection is set aside until it has,
-    /// behind those who wait already, so that a large frame is not overtaken for ever by small ones.
+    /// Makes sure that a large half-read frame has its size reserved. `false`: the connection is set aside until it
+    /// has, behind those who wait already, so that a large frame is not overtaken for ever by small ones.
     fn reserve(&mut self, key: u32) -> bool {
         let client = &mut self.clients[key as usize];
         let need = client.conn.wants_reserved();

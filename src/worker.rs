@@ -11,7 +11,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 use crate::api::{PartitionKey, ReplyTo, TopicKey};
-use crate::disk::{Disk, Space, replace_file};
+use crate::disk::{Disk, Space, replace_file, swap_file};
 use crate::segment::{Log, LogSettings, Lookup, MarkWrite, Sync, Synced, Unlink, Warm};
 
 /// Work that may wait for the device.
@@ -94,14 +94,14 @@ impl Job {
             }
             Job::Unlink(unlink) => Done::Unlinked(unlink.run(&**disk)),
             Job::Mark(partition, mark, to) => Done::Marked(partition, mark.run(), to),
-            Job::Snapshot(path, bytes) => Done::Snapshotted(replace_file(&**disk, &path, &bytes)),
+            Job::Snapshot(path, bytes) => Done::Snapshotted(swap_file(&**disk, &path, &bytes)),
             Job::Space(path) => Done::Space(disk.space(&path)),
         }
     }
 }
 
-/// Prefix of a topic folder that is being made. `+` is not allowed in topic names, so it cannot be one. The longest topic
-/// name leaves room for 6 bytes in a file name of 255.
+/// Prefix of a topic folder that is being made. `+` is not allowed in topic names, so it cannot be one. The longest
+/// topic name leaves room for 6 bytes in a file name of 255.
 pub const CREATING: &str = "+new-";
 /// Prefix of a topic folder that is being removed.
 pub const DELETING: &str = "+gone-";

@@ -1,5 +1,5 @@
-//! The seeded simulation: the broker as it is, on a simulated disk, under simulated clients, with a history checker that
-//! knows nothing of it. See `docs/TESTING.md`.
+//! The seeded simulation: the broker as it is, on a simulated disk, under simulated clients, with a history checker
+//! that knows nothing of it. See `docs/TESTING.md`.
 
 mod sim {
     pub mod admin;
@@ -14,6 +14,7 @@ mod sim {
     pub mod producer;
     pub mod rude;
     pub mod sabotage;
+    pub mod sweep;
     pub mod workers;
     pub mod world;
 }
@@ -22,7 +23,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use krappy::disk::sim::Crash;
 use sim::sabotage::Lie;
+use sim::sweep::sweep;
 use sim::world::{Outcome, run, run_with};
 
 /// Seeds of a run that is told nothing else.
@@ -128,4 +131,24 @@ fn an_ack_of_what_was_written_after_the_sync_began_is_noticed() {
 #[test]
 fn a_name_that_is_not_made_durable_is_noticed() {
     assert!(noticed(Lie::NoDirSync, 200).is_some());
+}
+
+#[test]
+fn a_crash_at_every_call_of_a_workload_and_of_its_recovery_loses_nothing_that_was_promised() {
+    let began = Instant::now();
+    let ways = [Crash::KeepAll, Crash::LoseAll, Crash::Random(1), Crash::Random(2), Crash::Random(3)];
+    let swept = sweep(&ways, 7);
+    println!(
+        "{} calls, {} crashes, {} second crashes in {:.1} s",
+        swept.calls,
+        swept.crashes,
+        swept.second_crashes,
+        began.elapsed().as_secs_f64()
+    );
+    assert!(
+        swept.found.is_empty(),
+        "{} found:\n{}",
+        swept.found.len(),
+        swept.found[..swept.found.len().min(20)].join("\n")
+    );
 }

@@ -440,8 +440,8 @@ impl Broker {
         match (result, partition) {
             (Ok(found), Some(p)) => {
                 let end = p.high_watermark();
-                // Records that became visible while the worker was looking may be young enough, so where it found nothing
-                // the answer is where the end was when it began.
+                // Records that became visible while the worker was looking may be young enough, so where it found
+                // nothing the answer is where the end was when it began.
                 let offset = found.map_or(open.parts[index].2, |(offset, _)| offset);
                 open.parts[index].2 = offset.clamp(p.log.start_offset().min(end), end);
             }

@@ -151,6 +151,12 @@ impl Broker {
             let (log, recovery) = Log::open(disk, &dir, clean, walk_from, &settings, &mut visit)
                 .map_err(|e| OpenError::Bad(dir.clone(), e.to_string()))?;
             state.retract(log.end_offset());
+            if covered > log.end_offset() {
+                // The file speaks of records that were lost. Once others have taken their offsets it would be believed.
+                let path = dir.join(PRODUCERS_FILE);
+                replace_file(&**disk, &path, &state.encode(log.end_offset()))
+                    .map_err(|e| OpenError::io(&path, e))?;
+            }
             opened.records += (log.end_offset() - log.start_offset()).max(0) as u64;
             if !recovery.is_uneventful() {
                 opened.recovered.push((dir.display().to_string(), recovery));

@@ -117,13 +117,18 @@ pub fn read_file(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
 /// Replaces a small file so that a crash leaves the old content or the new one, whole: write aside, sync, rename, sync
 /// the directory.
 pub fn replace_file(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<()> {
-    let dir = path.parent().expect("a file lies in a directory");
+    swap_file(disk, path, content)?;
+    disk.sync_dir(path.parent().expect("a file lies in a directory"))
+}
+
+/// As [`replace_file`], but after a crash it may be the old content although this has returned. For caches beside files
+/// that matter: a sync of their directory that fails here would be a failure of those, and go unnoticed.
+pub fn swap_file(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<()> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(".tmp");
     let aside = Path::new(&aside);
     let file = disk.open(aside, Open::Replace)?;
     file.write_at(0, &[IoSlice::new(content)])?;
     file.sync()?;
-    disk.rename(aside, path)?;
-    disk.sync_dir(dir)
+    disk.rename(aside, path)
 }

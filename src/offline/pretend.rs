@@ -1,7 +1,8 @@
 //! A disk that reads for real and changes nothing: what a dry run recovers on.
 //!
 //! Invariant: no call reaches the real disk that could change it. A file that was made or renamed here exists, accepts
-//! writes, and is empty when read; recovery never reads back what it wrote. A file that was cut here has its new length.
+//! writes, and is empty when read; recovery never reads back what it wrote. A file that was cut here has its new
+//! length.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};

@@ -17,7 +17,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::mark::{self, Boundary, Mark, MarkFile};
-use super::segment::{Backing, Segment, log_name};
+use super::names::log_name;
+use super::segment::{Backing, Segment};
 use super::sync::{MarkWrite, Sync, Synced, Unlink};
 use crate::disk::{Disk, File, Open};
 
@@ -25,8 +26,8 @@ use crate::disk::{Disk, File, Open};
 /// it bounds what an unclean start has to verify.
 const MARK_INTERVAL: u64 = 16 << 20;
 
-/// After so many rolls and cold reads, files that nobody has used in the meantime are closed: about twice as many are open
-/// beside the active one.
+/// After so many rolls and cold reads, files that nobody has used in the meantime are closed: about twice as many are
+/// open beside the active one.
 const OPENED: u32 = 16;
 
 /// What decides when a segment is full, and how finely it is indexed.
@@ -401,8 +402,9 @@ impl Log {
         Ok(())
     }
 
-    /// Another file is open, or is about to be, because of a roll or a [`Read::Cold`](super::Read). Now and then the idle
-    /// ones are closed, so that neither a busy writer nor a reader who walks through the log uses up the descriptors.
+    /// Another file is open, or is about to be, because of a roll or a [`Read::Cold`](super::Read). Now and then the
+    /// idle ones are closed, so that neither a busy writer nor a reader who walks through the log uses up the
+    /// descriptors.
     pub fn note_opened(&mut self) {
         self.opened += 1;
         if self.opened >= OPENED {

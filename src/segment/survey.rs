@@ -313,3 +313,107 @@ impl<'a> Surveyor<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use krappy_wire::batch::Builder;
+
+    use super::super::testing::batch;
+    use super::*;
+    use crate::disk::sim::SimDisk;
+    use crate::disk::{Disk, Open};
+
+    fn file(content: &[u8]) -> Arc<dyn File> {
+        let sim = SimDisk::new(1);
+        sim.set_raw(Path::new("/f"), content).unwrap();
+        sim.open(Path::new("/f"), Open::Read).unwrap()
+    }
+
+    fn known(solid: (u64, i64), anchors: &[Entry]) -> Known<'_> {
+        Known { base: 0, solid, anchors, next_base: None, verify: true, interval: 1 }
+    }
+
+    /// Ten batches of two records; where each begins, and the end.
+    fn ten() -> (Vec<u8>, Vec<u64>) {
+        let mut bytes = Vec::new();
+        let mut starts = vec![0];
+        for i in 0..10 {
+            bytes.extend_from_slice(&batch(2 * i, 2, 1_000));
+            starts.push(bytes.len() as u64);
+        }
+        (bytes, starts)
+    }
+
+    #[test]
+    fn a_good_file_gives_every_boundary() {
+        let (bytes, starts) = ten();
+        for survey in [
+            solid(&*file(&bytes), &known((starts[10], 20), &[])).unwrap(),
+            tail(&*file(&bytes), (0, 0), starts[10], None, 1).unwrap(),
+        ] {
+            let positions: Vec<_> = survey.entries.iter().map(|e| u64::from(e.position)).collect();
+            assert_eq!((positions, survey.end, survey.batches), (starts.clone(), 20, 10));
+            assert!(survey.holes.is_empty() && survey.stop.is_none());
+        }
+    }
+
+    #[test]
+    fn rot_is_stepped_over_with_or_without_an_index() {
+        let (good, starts) = ten();
+        let anchor = Entry { relative: 14, position: starts[7] as u32, max_timestamp: 0 };
+        // The second record of a batch, its length field, its base offset, its last offset delta.
+        for at in [90, 8, 7, 26] {
+            for anchors in [&[][..], &[anchor]] {
+                let mut bytes = good.clone();
+                bytes[starts[4] as usize + at] ^= 1;
+                let survey = solid(&*file(&bytes), &known((starts[10], 20), anchors)).unwrap();
+                let hole = Hole { segment: 0, from: starts[4], to: starts[5], first: 8, last: 9 };
+                assert_eq!((survey.holes, survey.end, survey.batches), (vec![hole], 20, 9), "byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_tail_ends_at_the_first_bad_batch_even_if_good_ones_follow() {
+        let (mut bytes, starts) = ten();
+        bytes[starts[4] as usize + 90] ^= 1;
+        let survey = tail(&*file(&bytes), (starts[2], 4), starts[10], None, 1).unwrap();
+        assert_eq!((survey.position, survey.end, survey.batches), (starts[4], 8, 2));
+        assert_eq!(survey.stop, Some(Stop::Torn(Flaw::Batch(batch::BatchError::Crc))));
+        assert_eq!(survey.entries[1].position, (starts[3] - starts[2]) as u32, "counted from where it began");
+    }
+
+    #[test]
+    fn both_parts_end_where_the_next_file_begins() {
+        let (bytes, starts) = ten();
+        for next in [12, 13] {
+            let survey = tail(&*file(&bytes), (0, 0), starts[10], Some(next), 1).unwrap();
+            assert_eq!((survey.end, survey.stop), (12, Some(Stop::Overlap)));
+            let known = Known { next_base: Some(next), ..known((starts[10], 20), &[]) };
+            let survey = solid(&*file(&bytes), &known).unwrap();
+            assert_eq!((survey.end, survey.position, survey.stop), (12, starts[6], Some(Stop::Overlap)));
+        }
+    }
+
+    #[test]
+    fn a_batch_inside_a_value_is_not_taken_for_what_follows_damage() {
+        let mut bytes = batch(0, 1, 1_000);
+        let second = bytes.len();
+        let mut builder = Builder::open(&mut bytes, 0);
+        let nested = batch(3, 1, 1_000);
+        builder.push(&mut bytes, 0, None, Some(&nested), std::iter::empty());
+        builder.push(&mut bytes, 0, None, Some(b"more"), std::iter::empty());
+        builder.close(&mut bytes, 1, 0, None);
+        let third = bytes.len();
+        bytes.extend_from_slice(&batch(3, 1, 2_000));
+        bytes.extend_from_slice(&batch(4, 1, 2_000));
+        let end = bytes.len() as u64;
+        bytes[third - 1] ^= 1;
+        let survey = solid(&*file(&bytes), &known((end, 5), &[])).unwrap();
+        let hole = Hole { segment: 0, from: second as u64, to: third as u64, first: 1, last: 2 };
+        assert_eq!((survey.holes, survey.end), (vec![hole], 5));
+    }
+}

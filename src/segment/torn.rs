@@ -134,3 +134,53 @@ fn free_name(
 fn same_bytes(file: &dyn File, from: u64, to: u64, kept: &dyn File) -> io::Result<bool> {
     Ok(kept.len()? == to - from && common_bytes(file, from, kept, 0, to - from)? == to - from)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::disk::sim::SimDisk;
+
+    const DIR: &str = "/";
+
+    fn keep(sim: &SimDisk, content: &[u8], from: u64) -> String {
+        let log = PathBuf::from("/log");
+        sim.set_raw(&log, content).unwrap();
+        let file = sim.open(&log, Open::Read).unwrap();
+        keep_bytes(sim, Path::new(DIR), 5, &*file, from, content.len() as u64).unwrap()
+    }
+
+    #[test]
+    fn the_same_cut_is_kept_once_and_another_one_under_another_name() {
+        let sim = SimDisk::new(1);
+        assert_eq!(keep(&sim, b"good torn", 5), "torn-00000000000000000005-5");
+        assert_eq!(keep(&sim, b"good torn", 5), "torn-00000000000000000005-5", "a recovery that is repeated");
+        assert_eq!(sim.files().len(), 2);
+        assert_eq!(keep(&sim, b"good gone", 5), "torn-00000000000000000005-5-1", "nothing is overwritten");
+        assert_eq!(sim.raw(Path::new("/torn-00000000000000000005-5")).unwrap(), b"torn");
+        assert_eq!(sim.raw(Path::new("/torn-00000000000000000005-5-1")).unwrap(), b"gone");
+    }
+
+    #[test]
+    fn side_files_go_with_their_segment() {
+        let sim = SimDisk::new(1);
+        keep(&sim, b"good torn", 5);
+        remove_before(&sim, Path::new(DIR), 5).unwrap();
+        assert_eq!(sim.files().len(), 2);
+        remove_before(&sim, Path::new(DIR), 6).unwrap();
+        assert_eq!(sim.files(), [PathBuf::from("/log")]);
+    }
+
+    #[test]
+    fn common_bytes_are_counted_up_to_the_first_difference_or_end() {
+        let sim = SimDisk::new(1);
+        for (name, content) in [("/a", &b"__abcdef"[..]), ("/b", b"abcxef"), ("/c", b"ab")] {
+            sim.set_raw(Path::new(name), content).unwrap();
+        }
+        let [a, b, c] = ["/a", "/b", "/c"].map(|n| sim.open(Path::new(n), Open::Read).unwrap());
+        assert_eq!(common_bytes(&*a, 2, &*b, 0, 6).unwrap(), 3);
+        assert_eq!(common_bytes(&*a, 2, &*c, 0, 6).unwrap(), 2);
+        assert_eq!(common_bytes(&*a, 2, &*a, 2, 6).unwrap(), 6);
+    }
+}

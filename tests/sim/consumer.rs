@@ -1,7 +1,7 @@
 //! Readers: by poll or by subscription, from any start, with little credit, and with a memory of where they were that
 //! outlives their connections.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use krappy_wire::batch::{self, Records};
 use krappy_wire::error::ErrorCode;
@@ -24,6 +24,8 @@ pub struct Consumer {
     /// The next offset of each partition, and the largest high watermark that was seen, across connections.
     positions: BTreeMap<i32, i64>,
     watermarks: BTreeMap<i32, i64>,
+    /// Partitions whose position was reached by reading, and is no mere wish.
+    has_read: BTreeSet<i32>,
     ops: u32,
     read: u64,
 }
@@ -65,6 +67,7 @@ impl Consumer {
             next_stream: 1,
             positions: BTreeMap::new(),
             watermarks: BTreeMap::new(),
+            has_read: BTreeSet::new(),
             ops,
             read: 0,
         }
@@ -182,6 +185,9 @@ impl Consumer {
             }
             reader.positions.insert(part.partition, part.next);
             self.positions.insert(part.partition, part.next);
+            if !part.batches.is_empty() {
+                self.has_read.insert(part.partition);
+            }
             if let State::Idle = reader.state {
                 let floor = reader.floors[&part.partition];
                 ctx.history.ends_at(self.plan.topic, part.partition, part.high_watermark, floor);
@@ -205,8 +211,9 @@ impl Consumer {
         for (partition, position) in reader.positions {
             let start = match lost.contains(&partition) {
                 true => {
-                    let topic = self.plan.topic;
-                    ctx.history.out_of_range(topic, partition, position);
+                    if self.has_read.contains(&partition) {
+                        ctx.history.out_of_range(self.plan.topic, partition, position);
+                    }
                     Start::Earliest
                 }
                 false => Start::Offset(position),
@@ -224,7 +231,7 @@ impl Consumer {
         match (was, code) {
             (State::Opening(_), Some(ErrorCode::OffsetOutOfRange)) => {
                 let partition = reader.partition;
-                if let (Start::Offset(position), true) = (reader.start, partition >= 0) {
+                if let (Start::Offset(position), true) = (reader.start, self.has_read.contains(&partition)) {
                     ctx.history.out_of_range(topic, partition, position);
                 }
                 self.readers.remove(&head.stream);
@@ -242,8 +249,8 @@ impl Consumer {
     }
 }
 
-/// One part of a Records reply: whole batches without a gap, from its position to its end, and nothing that readers must
-/// not see.
+/// One part of a Records reply: whole batches without a gap, from its position to its end, and nothing that readers
+/// must not see.
 fn check_part(topic: Topic, part: &RecordsPart<'_>, ctx: &mut Ctx<'_>, read: &mut u64) -> Result<(), String> {
     if part.next > part.high_watermark.max(part.position) {
         return Err(format!("was shown records up to {} above {}", part.next, part.high_watermark));

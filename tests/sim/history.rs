@@ -1,11 +1,13 @@
-//! The history checker: what clients sent, what they were told, what was read, and whether all of it can be true at once.
+//! The history checker: what clients sent, what they were told, what was read, and whether all of it can be true at
+//! once.
 //!
-//! Invariant: it knows nothing of the broker. It is told what happened on the wire and what lies on the disk after a start,
-//! and collects contradictions in [`History::violations`]. What it checks:
+//! Invariant: it knows nothing of the broker. It is told what happened on the wire and what lies on the disk after a
+//! start, and collects contradictions in [`History::violations`]. What it checks:
 //!
 //! * an offset holds one value for ever, intact, which somebody sent to that partition;
 //! * a value is at one offset, also if it was sent again by an idempotent producer;
-//! * what was acknowledged as durable, or read from a topic whose readers see only durable records, survives everything;
+//! * what was acknowledged as durable, or read from a topic whose readers see only durable records, survives
+//!   everything;
 //!   what was acknowledged as appended, or read from any topic, survives the death of the process;
 //! * offsets are dense; the front is missing only where somebody asked for that;
 //! * records of a producer lie in the order in which it sent them, without holes if it is idempotent.
@@ -64,7 +66,7 @@ struct Known {
     firm: bool,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Log {
     known: BTreeMap<i64, Known>,
     places: BTreeMap<Id, i64>,
@@ -77,7 +79,7 @@ struct Log {
 }
 
 /// All that is known.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct History {
     topics: Vec<(String, Promise)>,
     sent: BTreeMap<Id, Sent>,
@@ -86,6 +88,8 @@ pub struct History {
     pub violations: Vec<String>,
     /// Facts that were looked at.
     pub facts: u64,
+    /// Print what happens.
+    pub trace: bool,
 }
 
 impl History {
@@ -102,9 +106,18 @@ impl History {
         self.topics[topic].1
     }
 
+    /// Prints a line for whoever looks at one seed.
+    pub fn note(&self, line: impl FnOnce() -> String) {
+        if self.trace {
+            println!("{}", line());
+        }
+    }
+
     /// Notes a contradiction.
     pub fn bad(&mut self, what: impl Into<String>) {
-        self.violations.push(what.into());
+        let what = what.into();
+        self.note(|| format!("VIOLATION {what}"));
+        self.violations.push(what);
     }
 
     fn log(&mut self, topic: Topic, partition: i32) -> &mut Log {
@@ -138,6 +151,7 @@ impl History {
     fn learn(&mut self, topic: Topic, partition: i32, offset: i64, id: Id, firm: bool) {
         self.facts += 1;
         let name = format!("{}/{partition}", self.topics[topic].0);
+        self.note(|| format!("{name} {offset}: {id:x}{}", if firm { " firm" } else { "" }));
         match self.sent.get(&id) {
             None => return self.bad(format!("{name}: {id:x} at {offset} was never sent")),
             Some(sent) if (sent.topic, sent.partition) != (topic, partition) => {
@@ -230,12 +244,13 @@ impl History {
         }
     }
 
-    /// What lies on the disk after a start: offsets from `start` to before `start + ids.len()`. Everything of it has been
-    /// made durable by the start, so none of it may ever be lost again.
+    /// What lies on the disk after a start: offsets from `start` to before `start + ids.len()`. Everything of it has
+    /// been made durable by the start, so none of it may ever be lost again.
     pub fn audit(&mut self, topic: Topic, partition: i32, start: i64, ids: &[Id], after: After) {
         let end = start + ids.len() as i64;
         let retention = self.promise(topic).retention;
         let name = format!("{}/{partition}", self.topics[topic].0);
+        self.note(|| format!("audit {name} {start}..{end} {after:?}"));
         let log = self.log(topic, partition);
         if start > log.trim_wanted && !retention {
             let wanted = log.trim_wanted;

@@ -304,8 +304,8 @@ impl Producer {
         }
     }
 
-    /// Acknowledged batches are gone, so the broker waits for numbers that never come: only a new producer id helps. What
-    /// was not answered is given up.
+    /// Acknowledged batches are gone, so the broker waits for numbers that never come: only a new producer id helps.
+    /// What was not answered is given up.
     fn start_anew(&mut self) {
         let incarnation = self.idempotent.incarnation + 1;
         self.idempotent =

@@ -2,8 +2,8 @@
 //! what goes wrong.
 //!
 //! Invariant: everything that happens follows from the seed. A step lets a moment of virtual time pass, bytes arrive,
-//! jobs run, clients act, and gives the server a turn only if the poll loop would have returned: an event, a completion,
-//! a new connection, work left over, or a deadline.
+//! jobs run, clients act, and gives the server a turn only if the poll loop would have returned: an event, a
+//! completion, a new connection, work left over, or a deadline.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::Hasher;
@@ -96,6 +96,7 @@ pub fn run(seed: u64) -> Result<Outcome, Vec<String>> {
 /// Runs one seed on a disk that lies.
 pub fn run_with(seed: u64, lie: Option<Lie>) -> Result<Outcome, Vec<String>> {
     let mut world = World::new(seed, lie);
+    world.history.trace = std::env::var_os("KRAPPY_SIM_TRACE").is_some();
     world.boot(After::Process);
     world.main_phase();
     world.quiet_phase();
@@ -185,8 +186,9 @@ impl World {
             }
             match opened {
                 Ok((broker, opened)) => {
+                    self.history.note(|| format!("BOOT {} {opened:?}", self.boots));
                     for (dir, recovery) in &opened.recovered {
-                        if !recovery.quarantined.is_empty() || !recovery.gaps.is_empty() {
+                        if !recovery.quarantined.is_empty() {
                             self.history.bad(format!("{dir}: a crash is no rot: {recovery}"));
                         }
                     }
@@ -243,12 +245,14 @@ impl World {
     }
 
     fn go_down(&mut self, how: Crash) -> After {
+        self.history.note(|| format!("DOWN {how:?}\n{}", self.disk.trace().join("\n")));
         self.server = None;
         self.workers = Workers::new(self.rng.next_u64(), self.plan.workers, self.plan.slowest_job);
         self.wires.clear();
         for wire in std::mem::take(&mut self.incoming) {
             drop(SimStream::new(&wire, &self.disk));
         }
+        self.hang_up_all();
         self.disk.crash(how);
         if how == Crash::KeepAll {
             self.outcome.kills += 1;
@@ -256,6 +260,19 @@ impl World {
         }
         self.outcome.power_cuts += 1;
         After::Power
+    }
+
+    /// The server is gone: clients get what was on its way to them, or do not, and know that the connection has ended
+    /// before anything else happens.
+    fn hang_up_all(&mut self) {
+        for n in 0..self.clients.len() {
+            while self.clients[n].link.is_open() {
+                if self.rng.below(6) == 0 || !self.clients[n].script.listens() {
+                    self.clients[n].link.wire.as_ref().expect("open").borrow_mut().break_off();
+                }
+                self.let_listen(n);
+            }
+        }
     }
 
     fn restart(&mut self, how: Option<Crash>) {
@@ -268,6 +285,7 @@ impl World {
 
     /// Stops the broker as the poll loop does: drain, sync, close; workers finish what they were given.
     fn stop(&mut self, failed: bool) {
+        self.history.note(|| format!("STOP failed {failed}"));
         let now = self.now;
         let deadline = now.time.plus_ms(self.plan.config.limits.drain_ms);
         self.server.as_mut().expect("running").drain(now);
@@ -397,7 +415,8 @@ impl World {
         }
     }
 
-    /// After the longest `flush.ms`, topics that have one lose nothing to a power cut; the others nothing to a clean stop.
+    /// After the longest `flush.ms`, topics that have one lose nothing to a power cut; the others nothing to a clean
+    /// stop.
     fn last_restart(&mut self) {
         if !self.is_well() {
             return;

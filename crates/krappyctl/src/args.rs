@@ -6,17 +6,15 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Command line for krappy: topics, records, health and benchmarks.
-///
-/// stdout carries data, stderr carries talk.
+/// Command line for krappy: topics, records, health and benchmarks
 #[derive(Debug, Parser)]
 #[command(name = "krappyctl", version, max_term_width = 110, subcommand_required = true)]
 #[command(after_help = "Examples:
   krappyctl topic create orders -p 3
   krappyctl produce orders < events.txt
 
-Exit codes: 0 done, 1 refused or bad data, 2 usage, 3 not found, 4 no connection or timed out, 10 unhealthy,
-130 interrupted")]
+stdout carries data, stderr carries talk. Exit codes: 0 done, 1 refused or bad data, 2 usage,
+3 not found, 4 no connection or timed out, 10 unhealthy, 130 interrupted.")]
 pub struct Cli {
     #[command(flatten)]
     pub global: Global,
@@ -25,6 +23,7 @@ pub struct Cli {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Everywhere")]
 pub struct Global {
     /// Address of the broker
     #[arg(long, global = true, value_name = "ADDR", env = "KRAPPY_BROKER", default_value = "127.0.0.1:9092")]
@@ -32,7 +31,7 @@ pub struct Global {
     /// Longest wait for a connection and for an answer
     #[arg(long, global = true, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub timeout: Duration,
-    /// How to print
+    /// How to print; jsonl is one JSON document a line
     #[arg(long, global = true, value_enum, default_value = "table")]
     pub format: Format,
     /// Short for --format json
@@ -62,13 +61,11 @@ impl Global {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Format {
-    /// For people
+    // For people, without borders. Documented like this because help texts on values make every help twice as long.
     Table,
-    /// One document
     Json,
-    /// One document a line
+    // One JSON document a line.
     Jsonl,
-    /// Comma-separated, with a header line
     Csv,
 }
 
@@ -83,7 +80,7 @@ pub enum Command {
   krappyctl topic create orders -p 3 -c retention.ms=3600000"
     )]
     Topic(TopicCommand),
-    /// Send lines of stdin or of files as records
+    /// Send lines of stdin or of files as records; with --jsonl, lines as `consume --jsonl` prints them
     #[command(
         visible_alias = "pub",
         after_help = "Examples:
@@ -233,11 +230,10 @@ pub fn parse_pair(text: &str) -> Result<(String, String), String> {
 /// What a producer waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Acks {
-    /// Nothing
     None,
-    /// The record is in the segment file, in the system's memory
+    // In the segment file, in the system's memory.
     Memory,
-    /// The record is on disk
+    // An fdatasync after it has returned.
     Disk,
 }
 
@@ -262,7 +258,7 @@ pub struct Produce {
     /// The partition; otherwise the key decides
     #[arg(short, long)]
     pub partition: Option<i32>,
-    /// What to wait for
+    /// What to wait for: nothing, the system's memory, or the disk
     #[arg(long, value_enum, default_value = "disk")]
     pub acks: Acks,
     /// How long a batch waits for more lines

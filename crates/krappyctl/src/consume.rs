@@ -2,7 +2,7 @@
 
 use crate::args::{Consume, Format, Tail};
 use crate::envelope;
-use crate::failure::{Failure, INTERRUPTED, NOT_FOUND, USAGE};
+use crate::failure::{Failure, NOT_FOUND, USAGE};
 use crate::out::Out;
 use crate::place::{Place, topic_and_partition};
 use crate::print::Print;
@@ -102,7 +102,7 @@ pub fn consume(session: &Session, args: &Consume, out: &mut Out) -> Result<(), F
     let envelopes = session.format != Format::Table;
     let left = args.count.unwrap_or(u64::MAX);
     ConsumePrinter { print, envelopes, left, stop_at_end: args.exit_at_end }.run(sources, out)?;
-    if signal::interrupted() { Err(Failure::quiet(INTERRUPTED)) } else { Ok(()) }
+    signal::check()
 }
 
 struct ConsumePrinter {
@@ -178,7 +178,7 @@ pub fn tail(session: &Session, args: &Tail, out: &mut Out) -> Result<(), Failure
             out.flush()?;
         }
     }
-    Err(Failure::quiet(INTERRUPTED))
+    signal::check()
 }
 
 /// What stands before each line when there are several topics.

@@ -2,7 +2,7 @@
 
 use crate::args::{Acks, Format, Produce};
 use crate::envelope;
-use crate::failure::{Failure, INTERRUPTED, REFUSED};
+use crate::failure::{Failure, REFUSED};
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::signal;
@@ -41,7 +41,7 @@ pub fn run(session: &Session, args: &Produce) -> Result<(), Failure> {
     match result.and(flushed) {
         Ok(()) => {
             session.talk(&run.tally.summary(&args.topic));
-            if signal::interrupted() { Err(Failure::quiet(INTERRUPTED)) } else { Ok(()) }
+            signal::check()
         }
         Err(failure) => Err(failure.hint(format!("{} records were written", grouped(written.into())))),
     }

@@ -1,6 +1,7 @@
 //! Ctrl-C: the first asks the command to finish what it is doing and sum up, the second ends it at once.
 #![allow(unsafe_code)]
 
+use crate::failure::{Failure, INTERRUPTED as INTERRUPTED_CODE};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static INTERRUPTED: AtomicBool = AtomicBool::new(false);
@@ -23,6 +24,11 @@ pub fn watch() {
             libc::sigaction(signal, &action, std::ptr::null_mut());
         }
     }
+}
+
+/// An error when the user wants this to end: what was made on the way is then cleaned up.
+pub fn check() -> Result<(), Failure> {
+    if interrupted() { Err(Failure::quiet(INTERRUPTED_CODE)) } else { Ok(()) }
 }
 
 /// Whether the user wants this to end.

@@ -451,6 +451,18 @@ fn a_broker_killed_while_lines_are_sent_and_read_loses_none_and_doubles_none() {
 }
 
 #[test]
+fn an_interrupted_benchmark_deletes_its_topic() {
+    let broker = Broker::ephemeral();
+    let mut child = broker.command(&["bench", "latency", "--duration", "60s"]).spawn().unwrap();
+    while broker.out(&["topic", "list", "--jsonl"]).is_empty() {
+        assert!(matches!(child.try_wait(), Ok(None)), "it ended early");
+    }
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert!(broker.out(&["topic", "list", "--jsonl"]).is_empty());
+}
+
+#[test]
 fn each_benchmark_prints_json_and_leaves_no_topic_behind() {
     let broker = Broker::ephemeral();
     let pid = broker.child.id().to_string();

@@ -255,10 +255,10 @@ impl Producer {
         let partition = choose(record, &state.queue)?;
         let delivery = state.queue.push(partition, record, now_ms(), Instant::now(), callback);
         drop(state);
-        if self.eager {
-            self.sender.nudge()
-        } else {
-            self.sender.wake()
+        // Only a new batch changes what there is to do: one that is open already waits for its linger or for an answer,
+        // and both wake the thread by themselves.
+        if delivery.index == 0 {
+            if self.eager { self.sender.nudge() } else { self.sender.wake() }
         }
         Ok(delivery)
     }

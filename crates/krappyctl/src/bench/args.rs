@@ -18,7 +18,7 @@ pub enum BenchCommand {
   krappyctl bench produce --acks disk --clients 4 --duration 10s
   krappyctl bench produce --plain --size 100 --clients 64 --in-flight 16 --acks memory")]
     Produce(Produce),
-    /// Throughput of reading what is stored
+    /// Throughput of reading what is stored in partition 0
     #[command(after_help = "Examples:
   krappyctl bench consume --bytes 1GiB
   krappyctl bench consume --topic orders --verify")]
@@ -68,7 +68,7 @@ pub struct Limits {
 /// Which CPUs client and broker run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Pin {
-    /// Both on one CPU
+    // Both on one.
     Same,
 }
 
@@ -110,7 +110,7 @@ pub struct Produce {
     /// Send records one by one and let the broker make the batches
     #[arg(long)]
     pub plain: bool,
-    /// What to wait for
+    /// What to wait for: nothing, the system's memory, or the disk
     #[arg(long, value_enum, default_value = "disk")]
     pub acks: Acks,
     /// Connections
@@ -155,7 +155,7 @@ pub struct Latency {
     /// Bytes of each value
     #[arg(long, value_name = "SIZE", default_value = "100", value_parser = parse_bytes)]
     pub size: u64,
-    /// What to wait for
+    /// What to wait for: nothing, the system's memory, or the disk
     #[arg(long, value_enum, default_value = "disk")]
     pub acks: Acks,
     /// Records a second in all; 0 is one at a time on each connection

@@ -7,6 +7,7 @@ use super::stats::{Measure, mb, median};
 use super::target::{STREAM, Workplace};
 use crate::args::{Acks, Global};
 use crate::failure::{Failure, REFUSED};
+use crate::signal;
 use krappy_wire::batch::{Header, first};
 use krappy_wire::native::{Head, Reply, Request, Start};
 use std::cell::Cell;
@@ -62,6 +63,7 @@ pub fn read_all(place: &Workplace, args: &Consume) -> Result<Pass, Failure> {
     let (mut pass, mut payload) = (Pass { records: 0, bytes: 0, elapsed: Duration::ZERO }, Vec::new());
     let (started, mut position) = (Instant::now(), 0);
     while position < end {
+        signal::check()?;
         stream.write_all(&request).map_err(|e| broken(&e))?;
         let code = read_frame(&mut stream, &mut payload)?;
         refuse_errors(code, &payload)?;

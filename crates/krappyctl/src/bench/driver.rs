@@ -6,6 +6,7 @@
 
 use super::sys::{self, PollFd};
 use crate::failure::{Failure, REFUSED};
+use crate::signal;
 use hdrhistogram::Histogram;
 use krappy_wire::frame::{self, Split};
 use krappy_wire::native::{Head, Reply, Request, code};
@@ -307,6 +308,7 @@ impl Run<'_> {
         let mut fds: Vec<PollFd> = self.conns.iter().map(|c| sys::poll_fd(c.stream.as_raw_fd())).collect();
         let mut buffer = vec![0; READ];
         loop {
+            signal::check()?;
             let wait = self.send()?;
             if self.ended() {
                 return Ok(());

@@ -7,6 +7,7 @@ use super::stats::{Measure, mb, median};
 use super::sys::{self, Pinned};
 use super::target::cannot;
 use crate::failure::{Failure, REFUSED};
+use crate::signal;
 use krappy_wire::frame;
 use krappy_wire::native::code;
 use std::fs::File;
@@ -59,6 +60,7 @@ impl Bench {
         let pieces = self.args.bytes.div_ceil(piece as u64);
         let started = Instant::now();
         for _ in 0..pieces {
+            signal::check()?;
             stream.write_all(&block).map_err(|e| broken(&e))?;
         }
         stream.shutdown(Shutdown::Write).map_err(|e| broken(&e))?;

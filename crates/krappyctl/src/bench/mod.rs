@@ -17,9 +17,12 @@ mod target;
 use crate::args::Global;
 use crate::failure::Failure;
 use crate::out::{Out, talk};
+use crate::signal;
 use args::BenchCommand;
 
 pub fn run(global: &Global, command: &BenchCommand, out: &mut Out) -> Result<(), Failure> {
+    // Also in the other process, which Ctrl-C reaches as well: it is to end with its input and remove its file.
+    signal::watch();
     let measures = match command {
         BenchCommand::Limits(args) => limits::run(args)?,
         BenchCommand::Produce(args) => produce::run(global, args)?,

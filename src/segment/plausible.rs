@@ -1,6 +1,6 @@
-//! Entry points for fuzzers: any bytes in, no panic, no invariant broken.
+//! Thousands of made-up partitions, opened and read: a small fuzzer that runs with the other tests.
 //!
-//! Invariant: a function here asserts whatever must hold for every input, so that a fuzz target is one line.
+//! Invariant: a function here asserts whatever must hold for every input, likely or not.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crate::disk::sim::SimDisk;
 
 const DIR: &str = "/0";
 
-/// Opens a partition made of these bytes, cleanly and not, and reads all of it; then appends nothing and opens it again.
+/// Opens a partition made of these bytes, after a clean stop or not, and reads all of it; then opens it again.
 ///
-/// The bytes are files, one after the other: a byte that says which file (its low four bits) and where its number comes
-/// from, a length of two bytes, the content.
+/// The bytes are files, one after the other: a byte that says which file (its low four bits) and where its number
+/// comes from, a length of two bytes, the content.
 pub fn recover(bytes: &[u8]) {
     let clean = bytes.first().is_some_and(|b| b & 1 == 1);
     let sim = SimDisk::new(0);
@@ -32,8 +32,8 @@ pub fn recover(bytes: &[u8]) {
     let Some(first) = open_and_read(&disk, clean) else { return };
     let again = open_and_read(&disk, false).expect("what was opened once can be opened again");
     assert_eq!(first.0..first.1, again.0..again.1, "the second time gives another log");
-    // After a clean stop nobody looks for damage. Else the second start, which has fewer strangers among the files to be
-    // misled by, may find that less is damaged, and never more.
+    // After a clean stop nobody looks for damage. Else the second start, which has fewer strangers among the files to
+    // be misled by, may find that less is damaged, and never more.
     let within = |a: &Hole| first.2.iter().any(|b| b.first <= a.first && a.last <= b.last);
     assert!(clean || again.2.iter().all(within), "the second time finds more damage");
 }
