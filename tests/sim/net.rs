@@ -59,6 +59,20 @@ pub struct Wire {
     tap: Vec<u8>,
 }
 
+impl std::fmt::Debug for Wire {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let pipe = |p: &Pipe| (p.flying.len(), p.here.len(), p.capacity);
+        f.debug_struct("Wire")
+            .field("to_server", &pipe(&self.to_server))
+            .field("to_client", &pipe(&self.to_client))
+            .field("starved", &self.starved)
+            .field("clogged", &self.clogged)
+            .field("client_gone", &self.client_gone)
+            .field("server_gone", &self.server_gone)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What the poll says about a connection.
 #[derive(Default)]
 pub struct Event {
