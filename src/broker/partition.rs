@@ -146,8 +146,13 @@ impl Partition {
             Ok((header, Verdict::Fresh)) => header,
             Ok((header, Verdict::Duplicate { base_offset })) => {
                 metrics.duplicate_batches += 1;
-                let part = self.part(base_offset, header.record_count as u32);
-                return self.settle_or_wait(Owed { to, level, part }, acks);
+                let owed = Owed { to, level, part: self.part(base_offset, header.record_count as u32) };
+                // While the original is not written it may still be refused, and its copy must be refused with it.
+                match owed.until() > self.log.end_offset() {
+                    true => self.owed.push(owed),
+                    false => self.settle_or_wait(owed, acks),
+                }
+                return;
             }
             Err(refusal) => return acks.refused(to, refusal),
         };
@@ -273,10 +278,11 @@ impl Partition {
         match self.log.append(parts, &self.batches, &self.settings, now.wall) {
             Ok(()) => {
                 metrics.appended_batches += self.batches.len() as u64;
+                let records = self.batches.iter().map(|b| (b.last_offset + 1 - b.base_offset) as u64);
+                metrics.appended_records += records.sum::<u64>();
                 metrics.appended_bytes += parts.iter().map(|p| p.len() as u64).sum::<u64>();
                 self.unsynced_since.get_or_insert(now.time);
                 for owed in std::mem::take(&mut self.owed) {
-                    metrics.appended_records += u64::from(owed.part.count);
                     self.settle_or_wait(owed, acks);
                 }
             }
