@@ -253,32 +253,27 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// Makes sure that a large half-read frame has its size reserved. `false`: the connection is set aside until it
-    /// has, behind those who wait already, so that a large frame is not overtaken for ever by small ones.
+    /// Makes sure that a large half-read frame has its size reserved. `false`: the connection is set aside until a part
+    /// of the budget is released to it. A frame that is larger than the whole budget goes alone. Whoever has to wait
+    /// gives up first what it still holds from the frame before, so that two cannot wait for each other, nor one for
+    /// itself.
     fn reserve(&mut self, key: u32) -> bool {
         let client = &mut self.clients[key as usize];
-        let need = client.conn.wants_reserved();
-        if need == 0 {
+        if client.conn.wants_reserved() == 0 {
             return true;
         }
-        if !self.unreserved.is_empty() || !self.has_budget(need) {
-            let client = &mut self.clients[key as usize];
+        let held = client.conn.give_up();
+        let (id, need) = (client.id, client.conn.wants_reserved());
+        let others = self.reserved - held;
+        if others > 0 && (others + need > self.limits.input_budget || !self.unreserved.is_empty()) {
             client.set_aside = true;
-            self.unreserved.push_back(client.id);
-            return false;
+            self.unreserved.push_back(id);
+            self.released(held);
+            return self.clients[key as usize].conn.wants_reserved() == 0;
         }
-        self.grant(key, need);
+        client.conn.reserve(need);
+        self.reserved = others + need;
         true
-    }
-
-    /// A frame that is larger than the whole budget goes alone.
-    fn has_budget(&self, need: usize) -> bool {
-        self.reserved == 0 || self.reserved + need <= self.limits.input_budget
-    }
-
-    fn grant(&mut self, key: u32, need: usize) {
-        self.clients[key as usize].conn.reserve(need);
-        self.reserved += need;
     }
 
     /// Hands replies to their connections; the ones whose connection is gone are dropped.
@@ -353,22 +348,24 @@ impl<S: Stream> Server<S> {
         self.released(released);
     }
 
-    /// A part of the input budget is free again, or somebody who waited for it is gone: everyone for whom there is room
-    /// now goes on, in the order in which they came.
+    /// A part of the input budget is free again: whoever waited longest gets it, and then the next, as far as it goes.
     fn released(&mut self, bytes: usize) {
         self.reserved -= bytes;
-        while let Some(&id) = self.unreserved.front() {
-            if let Some(client) = self.clients.get(id.key as usize)
+        while bytes > 0
+            && let Some(&id) = self.unreserved.front()
+        {
+            if let Some(client) = self.clients.get_mut(id.key as usize)
                 && client.id == id
             {
                 let need = client.conn.wants_reserved();
-                if !self.has_budget(need) {
+                if self.reserved > 0 && self.reserved + need > self.limits.input_budget {
                     break;
                 }
-                self.grant(id.key, need);
+                client.conn.reserve(need);
+                self.reserved += need;
+                self.take_back(id);
             }
             self.unreserved.pop_front();
-            self.take_back(id);
         }
         self.broker.metrics.input_bytes = self.reserved as u64;
     }
@@ -481,6 +478,9 @@ impl<S: Stream> Server<S> {
     /// Checks what must hold between turns; for tests and the simulator.
     pub fn invariants(&self) {
         self.broker.invariants();
+        let reserved: usize = self.clients.iter().map(|(_, client)| client.conn.reserved()).sum();
+        assert_eq!(reserved, self.reserved, "what is reserved is reserved for somebody");
+        assert!(reserved > 0 || self.unreserved.is_empty(), "nobody waits for a budget that is free");
         for (key, client) in &self.clients {
             assert_eq!(key as u32, client.id.key);
             let could = client.conn.wants_requests(&self.limits) && client.conn.has_work()

@@ -33,12 +33,12 @@ pub enum Job {
         /// Its name.
         name: String,
     },
-    /// Remove segment files that retention has dropped.
-    Unlink(Unlink),
+    /// Remove segment files that retention has dropped from a partition.
+    Unlink(PartitionKey, Unlink),
     /// Make a new log start offset durable, then answer.
     Mark(PartitionKey, MarkWrite, Option<(ReplyTo, i64)>),
     /// Write a small file so that it is whole or absent: the producers of a partition.
-    Snapshot(PathBuf, Vec<u8>),
+    Snapshot(PartitionKey, PathBuf, Vec<u8>),
     /// Look how much room there is.
     Space(PathBuf),
 }
@@ -72,11 +72,11 @@ pub enum Done {
     /// See [`Job::DeleteTopic`].
     TopicDeleted(TopicKey, io::Result<()>),
     /// See [`Job::Unlink`].
-    Unlinked(io::Result<()>),
+    Unlinked(PartitionKey, io::Result<()>),
     /// See [`Job::Mark`].
     Marked(PartitionKey, io::Result<()>, Option<(ReplyTo, i64)>),
     /// See [`Job::Snapshot`].
-    Snapshotted(io::Result<()>),
+    Snapshotted(PartitionKey, io::Result<()>),
     /// See [`Job::Space`].
     Space(io::Result<Space>),
 }
@@ -92,9 +92,11 @@ impl Job {
             Job::DeleteTopic { topic, topics, name } => {
                 Done::TopicDeleted(topic, delete_topic(&**disk, &topics, &name))
             }
-            Job::Unlink(unlink) => Done::Unlinked(unlink.run(&**disk)),
+            Job::Unlink(partition, unlink) => Done::Unlinked(partition, unlink.run(&**disk)),
             Job::Mark(partition, mark, to) => Done::Marked(partition, mark.run(), to),
-            Job::Snapshot(path, bytes) => Done::Snapshotted(swap_file(&**disk, &path, &bytes)),
+            Job::Snapshot(partition, path, bytes) => {
+                Done::Snapshotted(partition, swap_file(&**disk, &path, &bytes))
+            }
             Job::Space(path) => Done::Space(disk.space(&path)),
         }
     }

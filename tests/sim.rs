@@ -25,7 +25,7 @@ use std::time::Instant;
 
 use krappy::disk::sim::Crash;
 use sim::sabotage::Lie;
-use sim::sweep::sweep;
+use sim::sweep::{self, sweep};
 use sim::world::{Outcome, run, run_with};
 
 /// Seeds of a run that is told nothing else.
@@ -151,4 +151,24 @@ fn a_crash_at_every_call_of_a_workload_and_of_its_recovery_loses_nothing_that_wa
         swept.found.len(),
         swept.found[..swept.found.len().min(20)].join("\n")
     );
+}
+
+#[test]
+fn a_topic_is_removed_after_the_jobs_that_write_to_its_folder() {
+    assert_eq!(sweep::a_folder_is_removed_after_the_jobs_that_write_to_it(), [""; 0]);
+}
+
+#[test]
+fn a_stop_is_not_clean_while_a_job_is_under_way() {
+    assert!(sweep::a_broker_is_busy_while_jobs_are_under_way());
+}
+
+#[test]
+fn a_producer_is_recognised_where_a_power_cut_took_back_what_another_had_written() {
+    assert_eq!(sweep::a_producers_file_of_lost_records_is_forgotten(), [""; 0]);
+}
+
+#[test]
+fn a_batch_that_is_sent_again_before_the_original_is_written_shares_its_fate() {
+    assert_eq!(sweep::a_batch_sent_twice_has_one_fate(), [""; 0]);
 }

@@ -288,13 +288,16 @@ impl Broker {
         Taken::Yes
     }
 
-    /// Removes the topic's partitions as soon as no sync of theirs is under way, then its folder.
+    /// Removes the topic's partitions as soon as no job of theirs is under way, then its folder. A job names its files by
+    /// path: one that came later would write into the folder of a new topic of the same name.
     pub(super) fn continue_deletion(&mut self, key: TopicKey) {
         let Some(topic) = self.catalog.get_mut(key) else { return };
         if !matches!(topic.state, State::Deleting(_)) {
             return;
         }
-        let busy = |p: &PartitionKey| self.partitions[p.0 as usize].as_ref().is_some_and(|p| p.syncing);
+        let busy = |p: &PartitionKey| {
+            self.partitions[p.0 as usize].as_ref().is_some_and(|p| p.syncing || p.chores > 0)
+        };
         if topic.partitions.iter().any(busy) || topic.partitions.is_empty() {
             return;
         }
@@ -344,6 +347,7 @@ impl Broker {
         partition.log.trim(target.max(start));
         let start = partition.log.start_offset();
         let mark = partition.log.begin_mark();
+        partition.chores += 1;
         self.jobs.push(Job::Mark(key, mark, Some((to, start))));
         Taken::Yes
     }

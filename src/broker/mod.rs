@@ -96,6 +96,8 @@ pub struct Broker {
     lookups: admin::Lookups,
     acks: Acks,
     jobs: Vec<Job>,
+    /// Jobs that were handed out and have not come back.
+    under_way: usize,
     /// Partitions with something to write or sync at the end of the turn.
     dirty: Vec<PartitionKey>,
     woken: Vec<ParkId>,
@@ -132,6 +134,7 @@ impl Broker {
             lookups: admin::Lookups::default(),
             acks: Acks::default(),
             jobs: Vec::new(),
+            under_way: 0,
             dirty: Vec::new(),
             woken: Vec::new(),
             buffers: Buffers::new(READ_BUFFERS),
@@ -177,6 +180,7 @@ impl Broker {
 
     /// A worker has answered.
     pub fn complete(&mut self, done: Done, now: Now) {
+        self.under_way -= 1;
         match done {
             Done::Synced(key, synced) => self.synced(key, synced, now),
             Done::Warmed(park, result) => {
@@ -188,14 +192,26 @@ impl Broker {
             Done::Found(id, index, result) => self.found(id, index, result),
             Done::TopicCreated(key, result) => self.topic_created(key, result),
             Done::TopicDeleted(key, result) => self.topic_deleted(key, result),
-            Done::Unlinked(result) | Done::Snapshotted(result) => {
+            Done::Unlinked(key, result) | Done::Snapshotted(key, result) => {
                 if let Err(error) = result {
                     log::warn!("background work on the data folder failed: {error}");
                 }
+                self.chore_done(key);
             }
-            Done::Marked(key, result, to) => self.marked(key, result, to),
+            Done::Marked(key, result, to) => {
+                self.marked(key, result, to);
+                self.chore_done(key);
+            }
             Done::Space(space) => self.space_seen(space),
         }
+    }
+
+    /// A job that wrote to a partition's folder is done; its topic may be waiting for that to be removed.
+    fn chore_done(&mut self, key: PartitionKey) {
+        let partition = self.partitions[key.0 as usize].as_mut().expect("it stays while jobs are under way");
+        partition.chores -= 1;
+        let topic = partition.topic;
+        self.continue_deletion(topic);
     }
 
     /// A sync has returned: the durable offset moves, or the partition is fenced for good.
@@ -314,7 +330,8 @@ impl Broker {
         partition.settle_memory();
         if partition.take_rolled() && !partition.producers.is_empty() {
             let bytes = partition.producers.encode(partition.log.end_offset());
-            self.jobs.push(Job::Snapshot(partition.dir.join(open::PRODUCERS_FILE), bytes));
+            partition.chores += 1;
+            self.jobs.push(Job::Snapshot(key, partition.dir.join(open::PRODUCERS_FILE), bytes));
         }
         if partition.log.fenced() {
             self.unflushed -= partition.counted_unsynced(0);
@@ -395,6 +412,7 @@ impl Broker {
 
     /// Takes the jobs to be run.
     pub fn take_jobs(&mut self, into: &mut Vec<Job>) {
+        self.under_way += self.jobs.len();
         into.append(&mut self.jobs);
     }
 
@@ -416,10 +434,12 @@ impl Broker {
         }
     }
 
-    /// Whether nothing is on its way to the disk and nobody waits for it.
+    /// Whether nothing is on its way to the disk and nobody waits for it. No job is left that could write behind the back
+    /// of a clean stop.
     pub fn is_idle(&self) -> bool {
         let busy = |p: &Partition| p.syncing || p.dirty || p.has_waiting();
-        !self.partitions.iter().flatten().any(|p| busy(p)) && self.parked.is_empty()
+        let jobs = self.under_way + self.jobs.len();
+        jobs == 0 && !self.partitions.iter().flatten().any(|p| busy(p)) && self.parked.is_empty()
     }
 
     /// Asks for a last sync of every partition that has something unsynced; part of a clean stop.

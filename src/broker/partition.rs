@@ -43,6 +43,8 @@ pub struct Partition {
     pub dirty: bool,
     /// Whether a sync is under way.
     pub syncing: bool,
+    /// Jobs under way, the sync aside, that write to its folder; it is not removed before they are done.
+    pub chores: usize,
     /// When the oldest append happened that no sync has begun for, for topics that sync by `flush.ms`.
     pub unsynced_since: Option<Time>,
     /// Unsynced bytes that the broker's total already has.
@@ -98,6 +100,7 @@ impl Partition {
             producers: Producers::default(),
             dirty: false,
             syncing: false,
+            chores: 0,
             unsynced_since: None,
             counted: 0,
             segments: log.segment_count(),

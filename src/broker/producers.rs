@@ -41,6 +41,8 @@ pub struct Producers {
 struct Producer {
     epoch: i16,
     recent: VecDeque<Seen>,
+    /// With nothing remembered: the sequence number of what was forgotten because it could not be written.
+    missing: Option<i32>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,6 +93,7 @@ impl Producers {
             producer.epoch = batch.producer_epoch;
             producer.recent.clear();
         }
+        producer.missing = None;
         if producer.recent.len() == REMEMBERED {
             producer.recent.pop_front();
         }
@@ -104,10 +107,13 @@ impl Producers {
         }
     }
 
-    /// Forgets batches from `offset` on: they were observed, and then could not be written.
+    /// Forgets batches from `offset` on: they were observed, and then could not be written. The next batch must be the
+    /// first of them again, or what the client sent behind it would overtake it.
     pub fn retract(&mut self, offset: i64) {
         for producer in self.by_id.values_mut() {
+            let first = producer.recent.iter().find(|seen| seen.base_offset >= offset).map(|seen| seen.first);
             producer.recent.retain(|seen| seen.base_offset < offset);
+            producer.missing = first.or(producer.missing);
         }
     }
 
@@ -157,7 +163,7 @@ impl Producers {
         let mut producers = Producers::default();
         for _ in 0..r.u32().ok()? {
             let id = r.i64().ok()?;
-            let mut producer = Producer { epoch: r.i16().ok()?, recent: VecDeque::new() };
+            let mut producer = Producer { epoch: r.i16().ok()?, ..Producer::default() };
             for _ in 0..r.u8().ok()? {
                 let (first, last) = (r.i32().ok()?, r.i32().ok()?);
                 producer.recent.push_back(Seen { first, last, base_offset: r.i64().ok()? });
@@ -181,8 +187,8 @@ impl Producer {
         if let Some(seen) = self.recent.iter().find(same) {
             return Ok(Verdict::Duplicate { base_offset: seen.base_offset });
         }
-        let Some(newest) = self.recent.back() else { return Ok(Verdict::Fresh) };
-        let expected = sequence_after(newest.last, 1);
+        let next = self.recent.back().map(|newest| sequence_after(newest.last, 1));
+        let Some(expected) = next.or(self.missing) else { return Ok(Verdict::Fresh) };
         if batch.base_sequence == expected {
             return Ok(Verdict::Fresh);
         }
@@ -254,6 +260,18 @@ mod tests {
         assert_eq!(code(p.judge(&batch(2, 1, 1, 0))), ErrorCode::InvalidProducerEpoch);
         assert_eq!(code(p.judge(&batch(4, 1, 1, 0))), ErrorCode::OutOfOrderSequence);
         assert_eq!(p.judge(&batch(4, 0, 1, 0)), Ok(Verdict::Fresh));
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_expected_again() {
+        let mut p = Producers::default();
+        p.observe(&batch(0, 0, 2, 10));
+        p.observe(&batch(0, 2, 2, 12));
+        p.retract(10);
+        assert_eq!(code(p.judge(&batch(0, 4, 2, 0))), ErrorCode::OutOfOrderSequence);
+        assert_eq!(p.judge(&batch(0, 0, 2, 0)), Ok(Verdict::Fresh));
+        p.observe(&batch(0, 0, 2, 10));
+        assert_eq!(p.judge(&batch(0, 2, 2, 0)), Ok(Verdict::Fresh));
     }
 
     #[test]

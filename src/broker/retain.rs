@@ -28,7 +28,8 @@ impl Broker {
             if trimmed_only { (-1, -1) } else { (settings.retention_bytes, settings.retention_ms) };
         let unlink: Option<Unlink> = partition.log.expire(wall, bytes, ms);
         if let Some(unlink) = unlink {
-            self.jobs.push(Job::Unlink(unlink));
+            partition.chores += 1;
+            self.jobs.push(Job::Unlink(key, unlink));
         }
     }
 }

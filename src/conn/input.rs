@@ -78,6 +78,16 @@ impl Input {
         self.reserved += n;
     }
 
+    /// Bytes that are reserved.
+    pub fn reserved(&self) -> usize {
+        self.reserved
+    }
+
+    /// Gives up all that is reserved; returns how much.
+    pub fn give_up(&mut self) -> usize {
+        std::mem::take(&mut self.reserved)
+    }
+
     /// Gives up what is reserved beyond the need of the frame at the front; returns how much.
     pub fn release(&mut self) -> usize {
         let keep = if self.need > UNRESERVED { self.need.min(self.reserved) } else { 0 };

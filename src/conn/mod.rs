@@ -187,6 +187,16 @@ impl Conn {
         self.input.reserve(n);
     }
 
+    /// Bytes that are reserved.
+    pub fn reserved(&self) -> usize {
+        self.input.reserved()
+    }
+
+    /// Gives up all that is reserved; returns how much.
+    pub fn give_up(&mut self) -> usize {
+        self.input.give_up()
+    }
+
     /// Gives up what is reserved and not needed; returns how much.
     pub fn release(&mut self) -> usize {
         self.input.release()

@@ -34,7 +34,11 @@ impl Pipe {
     fn arrive(&mut self, rng: &mut Rng) -> bool {
         let most = self.flying.len();
         let n = if rng.below(3) == 0 { rng.below(most as u64 + 1) as usize } else { most };
-        self.here.extend(self.flying.drain(..n));
+        if n == most && self.here.is_empty() {
+            std::mem::swap(&mut self.here, &mut self.flying);
+        } else {
+            self.here.extend(self.flying.drain(..n));
+        }
         n > 0
     }
 }
@@ -57,6 +61,20 @@ pub struct Wire {
     server_gone: bool,
     /// What the server has written, as far as nobody has looked at it yet.
     tap: Vec<u8>,
+}
+
+impl std::fmt::Debug for Wire {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let pipe = |p: &Pipe| (p.flying.len(), p.here.len(), p.capacity);
+        f.debug_struct("Wire")
+            .field("to_server", &pipe(&self.to_server))
+            .field("to_client", &pipe(&self.to_client))
+            .field("starved", &self.starved)
+            .field("clogged", &self.clogged)
+            .field("client_gone", &self.client_gone)
+            .field("server_gone", &self.server_gone)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What the poll says about a connection.
@@ -170,9 +188,7 @@ impl Wire {
             self.starved = true;
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        for (to, from) in buf.iter_mut().zip(self.to_server.here.drain(..n)) {
-            *to = from;
-        }
+        self.to_server.here.read_exact(&mut buf[..n])?;
         self.starved |= n < buf.len();
         Ok(n)
     }

@@ -11,7 +11,7 @@ use krappy::api::{Body, ConnId, Level, Parts, Publish, Reply, ReplyTo, Request, 
 use krappy::broker::Broker;
 use krappy::config::{Config, TopicSettings};
 use krappy::disk::Disk;
-use krappy::disk::sim::{Crash, SimDisk};
+use krappy::disk::sim::{Crash, Fault, SimDisk};
 use krappy::time::{Now, Time};
 use krappy::worker::Job;
 use krappy_wire::batch::ProducerSequence;
@@ -299,16 +299,13 @@ impl Bench {
 
     fn publish_by(&mut self, producer_id: i64) -> Result<(), Crashed> {
         let id = content::id(2, 10, self.next as u32);
-        let sent = Sent {
-            topic: 0,
-            partition: 0,
-            session: 99,
-            number: self.next as u32,
-            gapless: false,
-            timestamp: 0,
-        };
-        self.history.sent(id, sent);
-        let by = ProducerSequence { producer_id, epoch: 0, base_sequence: 0 };
+        let number = self.next as u32;
+        self.history
+            .sent(id, Sent { topic: 0, partition: 0, session: 99, number, gapless: false, timestamp: 0 });
+        self.send_one(id, ProducerSequence { producer_id, epoch: 0, base_sequence: 0 })
+    }
+
+    fn send_one(&mut self, id: u64, by: ProducerSequence) -> Result<(), Crashed> {
         let bytes = prepared(&[id], NOW.wall, Some(by));
         let publish = Publish {
             topic: TopicRef::Name(DURABLE),
@@ -318,6 +315,122 @@ impl Bench {
         };
         self.ask(Asked::Publish(DURABLE, 0, vec![id]), Request::Publish(publish))
     }
+
+    /// Takes out the jobs that write to a partition's folder beside its segments, as if workers were slow with them.
+    fn hold_back_chores(&mut self) -> Vec<Job> {
+        let is_chore = |job: &mut Job| matches!(job, Job::Snapshot(..) | Job::Unlink(..) | Job::Mark(..));
+        self.jobs.extract_if(.., is_chore).collect()
+    }
+}
+
+/// A broker with a topic in which segments have been rolled, and the jobs that this has caused, not run.
+fn with_chores() -> (Bench, Vec<Job>) {
+    let mut bench = Bench::new(1);
+    let mut prepare = || {
+        bench.open()?;
+        bench.create(DURABLE, 1)?;
+        bench.work()?;
+        let mut chores = Vec::new();
+        for _ in 0..6 {
+            bench.publish(DURABLE, 0, Level::Durable)?;
+            chores.append(&mut bench.hold_back_chores());
+            bench.work()?;
+        }
+        bench.trim(DURABLE, 5)?;
+        chores.append(&mut bench.hold_back_chores());
+        Ok::<_, Crashed>(chores)
+    };
+    let Ok(chores) = prepare() else { unreachable!("no crash is planned") };
+    assert!(chores.len() > 1);
+    (bench, chores)
+}
+
+/// A job names its files by path, so a topic's folder stays until the last one has come back.
+pub fn a_folder_is_removed_after_the_jobs_that_write_to_it() -> Vec<String> {
+    let (mut bench, chores) = with_chores();
+    let check = || {
+        bench.delete(DURABLE)?;
+        let removed = bench.jobs.iter().any(|job| matches!(job, Job::DeleteTopic { .. }));
+        if removed {
+            bench.history.bad("the folder is removed while jobs that write to it are under way");
+        }
+        bench.jobs.extend(chores);
+        bench.work()?;
+        if !bench.deleted.contains(&DURABLE) {
+            bench.history.bad("the topic is not removed when they are done");
+        }
+        Ok::<_, Crashed>(())
+    };
+    assert!(check().is_ok(), "no crash is planned");
+    bench.history.violations
+}
+
+/// What is written when a broker stops is the last word.
+pub fn a_broker_is_busy_while_jobs_are_under_way() -> bool {
+    let (mut bench, chores) = with_chores();
+    let is_idle = |bench: &Bench| bench.broker.as_ref().expect("open").is_idle();
+    let busy = !is_idle(&bench);
+    bench.jobs.extend(chores);
+    assert!(bench.work().is_ok(), "no crash is planned");
+    busy && is_idle(&bench)
+}
+
+/// A batch that is sent again before the original is written: if that fails, both are refused.
+pub fn a_batch_sent_twice_has_one_fate() -> Vec<String> {
+    let mut bench = Bench::new(1);
+    let ready = bench.open().is_ok() && bench.create(DURABLE, 1).is_ok() && bench.work().is_ok();
+    assert!(ready, "no crash is planned");
+    let by = ProducerSequence { producer_id: 77, epoch: 0, base_sequence: 0 };
+    let bytes = prepared(&[content::id(3, 10, 1)], NOW.wall, Some(by));
+    let broker = bench.broker.as_mut().expect("open");
+    bench.disk.fail_after(1, Fault::NoSpace);
+    for (slot, acks) in [(1, Level::Durable), (2, Level::Durable), (3, Level::Appended)] {
+        let (topic, body) = (TopicRef::Name(DURABLE), Body::Batch(&bytes));
+        let publish = Publish { topic, partition: Some(0), acks, body };
+        let to = ReplyTo { conn: ConnId { key: 0, generation: 1 }, slot };
+        broker.handle(to, Request::Publish(publish), NOW);
+    }
+    broker.flush(NOW);
+    let mut replies = Vec::new();
+    broker.take_replies(&mut replies);
+    assert_eq!(replies.len(), 3, "every request is answered");
+    let refused = |reply: &Reply| matches!(reply, Reply::Refused(_));
+    replies.iter().filter(|(_, reply)| !refused(reply)).map(|(_, reply)| format!("{reply:?}")).collect()
+}
+
+/// A producers file may cover records that a power cut takes back. Once others have taken their offsets, it must not be
+/// believed for them.
+pub fn a_producers_file_of_lost_records_is_forgotten() -> Vec<String> {
+    let mut bench = Bench::new(1);
+    let id = |n| content::id(3, 10, n);
+    let by = |n| ProducerSequence { producer_id: 77, epoch: 0, base_sequence: n };
+    let mut check = || {
+        bench.open()?;
+        bench.create(DURABLE, 1)?;
+        bench.work()?;
+        for _ in 0..3 {
+            bench.publish(DURABLE, 0, Level::Durable)?;
+        }
+        bench.jobs.retain(|job| matches!(job, Job::Snapshot(..)));
+        bench.work()?;
+        bench.crash(Crash::LoseAll);
+        bench.open()?;
+        bench.audit(After::Power);
+        for n in 0..8 {
+            let number = n as u32;
+            let sent = Sent { topic: 0, partition: 0, session: 98, number, gapless: true, timestamp: 0 };
+            bench.history.sent(id(number), sent);
+            bench.send_one(id(number), by(n))?;
+        }
+        bench.work()?;
+        bench.crash(Crash::KeepAll);
+        bench.open()?;
+        bench.audit(After::Process);
+        bench.send_one(id(3), by(3))?;
+        bench.work()
+    };
+    assert!(check().is_ok(), "no crash is planned");
+    bench.history.violations
 }
 
 fn after(how: Crash) -> After {

@@ -388,6 +388,10 @@ impl World {
         }
         let open: Vec<_> =
             self.clients.iter().filter(|c| !c.script.finished()).map(|c| c.script.describe()).collect();
+        self.history.note(|| format!("{:?}\n{:?}", self.plan.config.limits, self.server().broker().metrics));
+        for (key, wire) in &self.wires {
+            self.history.note(|| format!("connection {key}: {:?}", wire.borrow()));
+        }
         let (connections, idle) = (self.server().connections(), self.server().broker().is_idle());
         self.history.bad(format!("no end: {open:?}, {connections} connections, idle {idle}"));
     }

@@ -194,9 +194,14 @@ impl Tree {
     fn spread_doom(&mut self) {
         let mut doomed: BTreeSet<Name> = BTreeSet::new();
         for change in &mut self.unsynced {
-            change.doomed |= change.what.names().any(|n| doomed.contains(n));
-            if change.doomed {
-                doomed.extend(change.what.names().cloned());
+            change.doomed |= change.what.needs().is_some_and(|n| doomed.contains(n));
+            for name in change.what.names() {
+                if change.doomed {
+                    doomed.insert(name.clone());
+                } else {
+                    // Whoever writes the entry anew has it written again.
+                    doomed.remove(name);
+                }
             }
         }
     }
@@ -234,6 +239,15 @@ impl NameWhat {
             NameWhat::Rename { from, to, .. } => (from, Some(to)),
         };
         std::iter::once(first).chain(second)
+    }
+
+    /// The name that must be there for this change to be possible.
+    fn needs(&self) -> Option<&Name> {
+        match self {
+            NameWhat::Link { .. } => None,
+            NameWhat::Unlink { name } => Some(name),
+            NameWhat::Rename { from, .. } => Some(from),
+        }
     }
 
     fn apply(&self, nodes: &mut BTreeMap<Id, Node>, side: fn(&mut Names) -> &mut BTreeMap<String, Id>) {
