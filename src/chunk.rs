@@ -1,7 +1,8 @@
 //! Bytes on their way out, and the buffers that they live in.
 //!
-//! Invariant: a buffer from [`Buffers`] is initialised to its full length once, when it is first made; whoever takes one
-//! gives it back, and the pool keeps a bounded amount. Fresh memory is slow to touch, so reuse is what makes reads fast.
+//! Invariant: a buffer from [`Buffers`] is initialised to its full length once, when it is first made; whoever takes
+//! one gives it back, and the pool keeps a bounded amount. Fresh memory is slow to touch, so reuse is what makes reads
+//! fast.
 
 use std::sync::Arc;
 

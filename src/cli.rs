@@ -1,7 +1,7 @@
 //! The command line of `krappy`: words in, one [`Command`] out.
 //!
-//! Invariant: parsing has no effect. It neither prints nor opens anything by itself (a configuration file is read through
-//! the function that is passed in), so that every path through it can be tested.
+//! Invariant: parsing has no effect. It neither prints nor opens anything by itself (a configuration file is read
+//! through the function that is passed in), so that every path through it can be tested.
 
 use std::ffi::OsString;
 use std::io;

@@ -1,10 +1,10 @@
 //! What the broker is told at start: settings and limits, each with its name, default, bounds and meaning.
 //!
-//! Invariant: [`table`] is the only place where a setting is named. Flags, environment, file, `krappy config print`, the
-//! commented file and the manual all come from it, so none of them can differ from what the broker does.
+//! Invariant: [`table`] is the only place where a setting is named. Flags, environment, file, `krappy config print`,
+//! the commented file and the manual all come from it, so none of them can differ from what the broker does.
 //!
-//! [`value`] reads and writes single values, [`topic`] holds the settings that a topic may have of its own, [`mod@load`]
-//! decides which source wins, and [`text`] writes it all down for people.
+//! [`value`] reads and writes single values, [`topic`] holds the settings that a topic may have of its own,
+//! [`mod@load`] decides which source wins, and [`text`] writes it all down for people.
 
 pub mod load;
 pub mod nearest;
@@ -28,13 +28,15 @@ pub struct Limits {
     pub max_frame: u32,
     /// `queued.max.request.bytes`: bytes of half-read frames, all connections; at it a large frame is not read on.
     pub input_budget: usize,
-    /// `max.in.flight`: unanswered requests of one connection; at it the connection is not read. Long polls do not count.
+    /// `max.in.flight`: unanswered requests of one connection; at it the connection is not read. Long polls do not
+    /// count.
     pub max_in_flight: usize,
     /// `max.streams`: streams registered on one connection; at it a registration is refused.
     pub max_streams: usize,
     /// `output.limit.bytes`: unsent bytes of one connection; at it its requests are not read.
     pub output_limit: usize,
-    /// `unflushed.max.bytes`: appended bytes not yet durable, all partitions; at it publishing connections are not read.
+    /// `unflushed.max.bytes`: appended bytes not yet durable, all partitions; at it publishing connections are not
+    /// read.
     pub unflushed_budget: u64,
     /// `fetch.max.bytes`: most bytes of one Records reply (a first batch that is larger comes whole).
     pub fetch_max_bytes: usize,
@@ -52,6 +54,8 @@ pub struct Limits {
     pub max_topics: usize,
     /// `max.partitions`: partitions, all topics; at it creation is refused.
     pub max_partitions: usize,
+    /// `disk.min.free.bytes`: free bytes on the disk below which nothing is published; 0 switches this off.
+    pub min_free: u64,
     /// `drain.ms`: after SIGTERM, connections have this long to take what they are owed.
     pub drain_ms: u64,
 }
@@ -74,6 +78,7 @@ impl Default for Limits {
             turn_read: 256 << 10,
             max_topics: 10_000,
             max_partitions: 20_000,
+            min_free: 64 << 20,
             drain_ms: 10_000,
         }
     }

@@ -2,7 +2,8 @@
 //!
 //! This is the tour, in reading order. From the socket down:
 //!
-//! * [`reactor`] is the poll loop; [`server`] joins connections to the broker; [`conn`] is one client without its socket:
+//! * [`reactor`] is the poll loop; [`server`] joins connections to the broker; [`conn`] is one client without its
+//!   socket:
 //!   [`conn::input`], and [`output`].
 //! * [`native`] is the language of krappy's own clients: frames become requests, replies become frames. Its bytes are
 //!   defined in the `krappy-wire` crate.
@@ -18,7 +19,8 @@
 //!
 //! Names are Kafka's where Kafka has one. The others:
 //!
-//! * **turn**: one round of the poll loop: poll, read and ask, write, answer. All appends of a turn to a partition are one
+//! * **turn**: one round of the poll loop: poll, read and ask, write, answer. All appends of a turn to a partition are
+//!   one
 //!   write.
 //! * **tail**: records of this turn that are not written yet.
 //! * **job**, **done**: work that may wait for the device, as a value, and its answer.
@@ -38,6 +40,7 @@ pub mod conn;
 pub mod disk;
 pub mod metrics;
 pub mod native;
+pub mod offline;
 pub mod os;
 pub mod output;
 pub mod reactor;

@@ -1,14 +1,15 @@
 //! The `krappy` binary: understands the command line, and runs what it asks for.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use krappy::cli::{self, Command, Surroundings};
 use krappy::config::Config;
-
-/// A service is not available (sysexits.h: EX_UNAVAILABLE).
-const EXIT_UNAVAILABLE: u8 = 69;
+use krappy::disk::Disk;
+use krappy::disk::real::RealDisk;
+use krappy::offline;
 
 fn main() -> ExitCode {
     let variables = std::env::vars_os()
@@ -46,19 +47,36 @@ fn serve(config: Config) -> ExitCode {
     ExitCode::from(krappy::serve::serve(config))
 }
 
-fn check(_dir: PathBuf) -> ExitCode {
-    unavailable("check")
+fn check(dir: PathBuf) -> ExitCode {
+    let mut out = io::stdout().lock();
+    match offline::check(&RealDisk, &dir, &mut out) {
+        Ok(result) => ExitCode::from(result.exit_code() as u8),
+        Err(e) => failed(&dir, &e),
+    }
 }
 
-fn repair(_dir: PathBuf, _dry_run: bool) -> ExitCode {
-    unavailable("repair")
+fn repair(dir: PathBuf, dry_run: bool) -> ExitCode {
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let mut out = io::stdout().lock();
+    match offline::repair(&disk, &dir, dry_run, &mut out) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(e) => failed(&dir, &e),
+    }
 }
 
-fn dump(_file: PathBuf) -> ExitCode {
-    unavailable("dump")
+fn dump(file: PathBuf) -> ExitCode {
+    let mut out = io::stdout().lock();
+    match offline::dump(&RealDisk, &file, true, &mut out) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => failed(&file, &e),
+    }
 }
 
-fn unavailable(command: &str) -> ExitCode {
-    eprintln!("krappy: {command} is not part of this build");
-    ExitCode::from(EXIT_UNAVAILABLE)
+/// A reader of the output that has gone, such as `head`, is no failure.
+fn failed(path: &Path, error: &io::Error) -> ExitCode {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return ExitCode::SUCCESS;
+    }
+    eprintln!("krappy: {}: {error}", path.display());
+    ExitCode::FAILURE
 }

@@ -20,8 +20,8 @@ const MOST_PARTS: usize = 1024;
 /// Writes the first parts at `at` in one call; the number of bytes written, which may be fewer than offered.
 pub fn pwritev(file: &fs::File, parts: &[IoSlice<'_>], at: u64) -> io::Result<usize> {
     let count = parts.len().min(MOST_PARTS);
-    // SAFETY: `IoSlice` has the layout of `iovec` (std promises it on Unix), `count` of them are readable for the length
-    // of the call, and the descriptor is open because `file` is borrowed.
+    // SAFETY: `IoSlice` has the layout of `iovec` (std promises it on Unix), `count` of them are readable for the
+    // length of the call, and the descriptor is open because `file` is borrowed.
     let n = unsafe {
         libc::pwritev(file.as_raw_fd(), parts.as_ptr().cast(), count as libc::c_int, at as libc::off_t)
     };

@@ -8,6 +8,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,7 +18,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::broker::Broker;
 use crate::disk::Disk;
-use crate::os::Signals;
+use crate::os::{self, Signals};
 use crate::server::{Server, Stream};
 use crate::time::{Now, Time};
 use crate::worker::{Done, Job, Workers};
@@ -26,10 +27,15 @@ use crate::worker::{Done, Job, Workers};
 const EVENTS: usize = 1024;
 /// Connections accepted in one turn, so that a flood does not keep the others waiting.
 const ACCEPTS: usize = 64;
+/// How often the gauges that only the system knows are read, milliseconds.
+const GAUGES_MS: u64 = 1_000;
 /// How long accepting pauses when file descriptors have run out, milliseconds.
 const ACCEPT_PAUSE_MS: u64 = 10;
 /// Worker threads: enough for a sync, a cold read and a deletion to be under way at a time.
 const WORKERS: usize = 3;
+/// File descriptors that are not given to connections, so that no append fails for want of one; a quarter of all where
+/// there are few.
+const KEPT_DESCRIPTORS: u64 = 64;
 const WAKER: Token = Token(usize::MAX);
 const SIGNALS: Token = Token(usize::MAX - 1);
 /// Listener `n` has the token `LISTENERS - n`.
@@ -56,8 +62,12 @@ pub struct Reactor {
     signals: UnixStream,
     stopping: bool,
     clock: Clock,
+    /// A connection whose descriptor is as high as this is refused.
+    descriptors: u64,
     /// Given up for a moment to accept and close a connection when descriptors have run out.
     spare: Option<File>,
+    /// When the gauges that only the system knows are read again.
+    next_gauges: Time,
     /// No accepting before this.
     accept_pause: Option<Time>,
 }
@@ -122,7 +132,9 @@ impl Reactor {
             signals,
             stopping: false,
             clock,
+            descriptors: connection_descriptors(os::raise_open_file_limit()),
             spare: File::open("/dev/null").ok(),
+            next_gauges: Time::default(),
             accept_pause: None,
         })
     }
@@ -172,6 +184,12 @@ impl Reactor {
         self.accept(began);
         if self.server.next_deadline() <= began.time {
             self.server.tick(began);
+        }
+        if began.time >= self.next_gauges {
+            self.next_gauges = began.time.plus_ms(GAUGES_MS);
+            let metrics = &mut self.server.broker_mut().metrics;
+            metrics.uptime_ms = began.time.0 / 1_000;
+            metrics.resident_bytes = os::resident_bytes();
         }
         self.server.turn(began);
         self.hand_out_jobs();
@@ -239,8 +257,11 @@ impl Reactor {
     }
 
     fn welcome(&mut self, mut stream: TcpStream, peer: SocketAddr, now: Now) {
-        if !self.server.has_room() {
-            log::debug!("a connection from {peer} is refused: there are as many as max.connections allows");
+        // The kernel gives the lowest number that is free, so the number tells how many are in use.
+        let scarce = stream.as_raw_fd() as u64 >= self.descriptors;
+        if scarce || !self.server.has_room() {
+            let why = if scarce { "file descriptors are running out" } else { "max.connections is reached" };
+            log::debug!("a connection from {peer} is refused: {why}");
             return self.server.refused_connection();
         }
         let token = Token(self.server.next_key() as usize);
@@ -255,8 +276,8 @@ impl Reactor {
         }
     }
 
-    /// Descriptors have run out: with the spare one, the waiting connection is accepted and closed, so that it is not left
-    /// hanging; then accepting pauses. The listener's readiness is remembered, so it does not go deaf.
+    /// Descriptors have run out: with the spare one, the waiting connection is accepted and closed, so that it is not
+    /// left hanging; then accepting pauses. The listener's readiness is remembered, so it does not go deaf.
     fn turn_away(&mut self, n: usize, now: Now) {
         self.spare = None;
         let refused = self.listeners[n].socket.accept().is_ok();
@@ -267,8 +288,8 @@ impl Reactor {
         self.accept_pause = Some(now.time.plus_ms(ACCEPT_PAUSE_MS));
     }
 
-    /// Stops: everyone gets what is owed, everything is synced, and only then the clean marker is written. `failed`: the
-    /// disk is not to be trusted, so the marker is not written at all.
+    /// Stops: everyone gets what is owed, everything is synced, and only then the clean marker is written. `failed`:
+    /// the disk is not to be trusted, so the marker is not written at all.
     fn finish(&mut self, events: &mut Events, failed: bool) -> io::Result<()> {
         self.listeners.clear();
         let now = self.clock.now();
@@ -290,8 +311,18 @@ impl Reactor {
             let timeout = self.timeout().min(longest);
             self.turn_within(events, timeout)?;
         }
-        if failed { Ok(()) } else { self.server.broker_mut().close() }
+        if failed {
+            return Ok(());
+        }
+        // No job may write behind the back of the files that are written now.
+        self.workers.finish();
+        self.server.broker_mut().close()
     }
+}
+
+/// How many of the descriptors connections may take.
+fn connection_descriptors(limit: u64) -> u64 {
+    limit - KEPT_DESCRIPTORS.min(limit / 4)
 }
 
 /// Binds the listeners. The error names the address and says what to do.

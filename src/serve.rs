@@ -1,7 +1,7 @@
 //! `krappy serve`: from settings to a running loop, what is said on the way, and the exit status at the end.
 //!
-//! Invariant: standard output gets exactly one line, `READY host:port`, at the moment the broker serves, and only when it is
-//! no terminal; everything meant for people goes to standard error.
+//! Invariant: standard output gets exactly one line, `READY host:port`, at the moment the broker serves, and only when
+//! it is no terminal; everything meant for people goes to standard error.
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
@@ -26,18 +26,11 @@ pub const EXIT_ADDRESS: u8 = 69;
 pub const EXIT_IO: u8 = 74;
 
 /// Serves until a signal ends it; the exit status.
-pub fn serve(mut config: Config) -> u8 {
+pub fn serve(config: Config) -> u8 {
     let clock = Clock::start();
     start_log();
     os::raise_open_file_limit();
-    let temporary = match config.ephemeral.then(make_temporary).transpose() {
-        Ok(temporary) => temporary,
-        Err(e) => return fail(EXIT_DATA, &format!("cannot make a temporary data folder: {e}")),
-    };
-    if let Some(dir) = &temporary {
-        config.data_dir = dir.0.join("data");
-        config.listen.iter_mut().for_each(|addr| addr.set_port(0));
-    }
+    let temporary = config.ephemeral.then(|| Temporary(config.data_dir.clone()));
     let listeners = match bind(&config.listen) {
         Ok(listeners) => listeners,
         Err(why) => return fail(EXIT_ADDRESS, &why),
@@ -105,19 +98,14 @@ fn make_parents(data_dir: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// A folder that goes away with the value.
+/// The data folder of an ephemeral broker; it goes away with the value.
 struct Temporary(PathBuf);
-
-fn make_temporary() -> std::io::Result<Temporary> {
-    let name: String = os::random_bytes()?[..8].iter().map(|b| format!("{b:02x}")).collect();
-    let path = std::env::temp_dir().join(format!("krappy-{name}"));
-    std::fs::create_dir(&path)?;
-    Ok(Temporary(path))
-}
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        if let Err(e) = std::fs::remove_dir_all(&self.0) {
+        if let Err(e) = std::fs::remove_dir_all(&self.0)
+            && e.kind() != std::io::ErrorKind::NotFound
+        {
             log::warn!("{}: cannot be removed: {e}", self.0.display());
         }
     }

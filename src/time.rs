@@ -17,11 +17,6 @@ impl Time {
     pub fn until(self, later: Time) -> Duration {
         Duration::from_micros(later.0.saturating_sub(self.0))
     }
-
-    /// Milliseconds from `earlier` to here; zero if it is not earlier.
-    pub fn ms_since(self, earlier: Time) -> u64 {
-        self.0.saturating_sub(earlier.0) / 1_000
-    }
 }
 
 /// Both clocks, read once per turn.

@@ -102,10 +102,11 @@ impl Job {
     }
 }
 
-/// Prefix of a topic folder that is being made. `+` is not allowed in topic names, so it cannot be one.
-pub const CREATING: &str = "+creating-";
+/// Prefix of a topic folder that is being made. `+` is not allowed in topic names, so it cannot be one. The longest
+/// topic name leaves room for 6 bytes in a file name of 255.
+pub const CREATING: &str = "+new-";
 /// Prefix of a topic folder that is being removed.
-pub const DELETING: &str = "+deleting-";
+pub const DELETING: &str = "+gone-";
 /// Name of the text file that describes a topic.
 pub const PROPERTIES: &str = "topic.properties";
 
@@ -241,13 +242,20 @@ impl Shared {
     }
 }
 
-impl Drop for Workers {
-    fn drop(&mut self) {
+impl Workers {
+    /// Lets the threads finish what they were given and ends them.
+    pub fn finish(&mut self) {
         self.shared.queue.lock().expect("a worker never panics while it holds the queue").stopping = true;
         self.shared.work.notify_all();
         for thread in self.threads.drain(..) {
             // A worker that panicked has already ended the process; there is nothing to learn from the join.
             let _ = thread.join();
         }
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.finish();
     }
 }

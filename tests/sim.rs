@@ -1,5 +1,5 @@
-//! The seeded simulation: the broker as it is, on a simulated disk, under simulated clients, with a history checker that
-//! knows nothing of it. See `docs/TESTING.md`.
+//! The seeded simulation: the broker as it is, on a simulated disk, under simulated clients, with a history checker
+//! that knows nothing of it. See `docs/TESTING.md`.
 
 mod sim {
     pub mod admin;
@@ -33,13 +33,16 @@ const SEEDS: u64 = 2_000;
 const THREADS: usize = 2;
 
 fn env(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
+    std::env::var(name)
+        .ok()
+        .map(|text| text.parse().unwrap_or_else(|_| panic!("{name}={text} is not a number")))
 }
 
 /// Runs a seed twice. A panic of the broker is a finding like any other.
 fn run_twice(seed: u64) -> Result<Outcome, Vec<String>> {
     let attempt = || {
-        catch_unwind(AssertUnwindSafe(|| run(seed))).unwrap_or_else(|_| Err(vec!["the broker panicked".into()]))
+        catch_unwind(AssertUnwindSafe(|| run(seed)))
+            .unwrap_or_else(|_| Err(vec!["the broker panicked".into()]))
     };
     let (first, second) = (attempt()?, attempt()?);
     if first != second {
@@ -134,7 +137,7 @@ fn a_name_that_is_not_made_durable_is_noticed() {
 fn a_crash_at_every_call_of_a_workload_and_of_its_recovery_loses_nothing_that_was_promised() {
     let began = Instant::now();
     let ways = [Crash::KeepAll, Crash::LoseAll, Crash::Random(1), Crash::Random(2), Crash::Random(3)];
-    let swept = sweep(&ways, 7);
+    let swept = sweep(&ways, 23);
     println!(
         "{} calls, {} crashes, {} second crashes in {:.1} s",
         swept.calls,
@@ -142,7 +145,12 @@ fn a_crash_at_every_call_of_a_workload_and_of_its_recovery_loses_nothing_that_wa
         swept.second_crashes,
         began.elapsed().as_secs_f64()
     );
-    assert!(swept.found.is_empty(), "{} found:\n{}", swept.found.len(), swept.found[..swept.found.len().min(20)].join("\n"));
+    assert!(
+        swept.found.is_empty(),
+        "{} found:\n{}",
+        swept.found.len(),
+        swept.found[..swept.found.len().min(20)].join("\n")
+    );
 }
 
 #[test]

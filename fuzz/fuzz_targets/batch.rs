@@ -1,5 +1,5 @@
-//! A record batch: accepted exactly when a second, naive decoder accepts it, with the same records; and what is accepted
-//! can be built again.
+//! A record batch: accepted exactly when a second, naive decoder accepts it, with the same records; and what is
+//! accepted can be built again.
 #![no_main]
 
 use krappy_fuzz::{memory, naive};

@@ -6,8 +6,8 @@ use krappy_wire::frame::HEAD;
 use krappy_wire::native::{Head, Reply};
 use libfuzzer_sys::fuzz_target;
 
-/// A setting of a described topic is three empty strings, six bytes on the wire and 48 in memory, in a list that may have
-/// room for twice as many. Only a client decodes replies, from the broker that it chose.
+/// A setting of a described topic is three empty strings, six bytes on the wire and 48 in memory, in a list that may
+/// have room for twice as many. Only a client decodes replies, from the broker that it chose.
 const FACTOR: usize = 16;
 
 fuzz_target!(|input: &[u8]| {

@@ -1,6 +1,6 @@
-//! The Kafka record batch decoded a second time, straight from its description and as slowly as it likes: indices instead
-//! of a reader, a checksum bit by bit, everything copied. It shares no line with `krappy_wire::batch`, so the two agree
-//! only where both are right.
+//! The Kafka record batch decoded a second time, straight from its description and as slowly as it likes: indices
+//! instead of a reader, a checksum bit by bit, everything copied. It shares no line with `krappy_wire::batch`, so the
+//! two agree only where both are right.
 
 /// One record with everything it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,8 @@ pub fn acceptable(batch: &[u8]) -> Option<()> {
     rules.iter().all(|&kept| kept).then_some(())
 }
 
-/// The records of an acceptable, uncompressed batch: as many as its header says, offsets rising by one. `None` is a refusal.
+/// The records of an acceptable, uncompressed batch: as many as its header says, offsets rising by one. `None` is a
+/// refusal.
 pub fn records(batch: &[u8]) -> Option<Vec<Record>> {
     let base_offset = i64_at(batch, 0)?;
     let base_timestamp = i64_at(batch, 27)?;
@@ -91,11 +92,20 @@ pub fn repair(batch: &mut [u8]) {
 
 /// CRC-32C, one bit at a time (RFC 3720, polynomial 0x1EDC6F41, reflected).
 pub fn crc32c(bytes: &[u8]) -> u32 {
+    crc(bytes, 0x82f6_3b78)
+}
+
+/// CRC-32, one bit at a time (IEEE 802.3, polynomial 0x04C11DB7, reflected).
+pub fn crc32(bytes: &[u8]) -> u32 {
+    crc(bytes, 0xedb8_8320)
+}
+
+fn crc(bytes: &[u8], polynomial: u32) -> u32 {
     let mut crc = u32::MAX;
     for &byte in bytes {
         crc ^= u32::from(byte);
         for _ in 0..8 {
-            crc = if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
+            crc = if crc & 1 == 1 { crc >> 1 ^ polynomial } else { crc >> 1 };
         }
     }
     !crc
@@ -149,8 +159,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_checksum_is_castagnolis() {
+    fn the_checksums_are_the_known_ones() {
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+        assert_eq!(crc32(b"123456789"), 0xcbf4_3926);
     }
 
     #[test]

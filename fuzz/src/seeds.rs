@@ -1,6 +1,9 @@
-//! The corpus that fuzzing starts from: one small valid input for each shape, made by the encoder, so that it follows the
-//! formats when they change. `cargo run --example seed` writes it; the same seeds come out every time.
+//! The corpus that fuzzing starts from: one small valid input for each shape, made by the encoder, so that it follows
+//! the formats when they change. `cargo run --example seed` writes it; the same seeds come out every time.
 
+use krappy::segment::index::{self, Entry};
+use krappy::segment::mark::{Boundary, Mark};
+use krappy::segment::quarantine::{self, Hole};
 use krappy_wire::batch::{Builder, ProducerSequence};
 use krappy_wire::frame::{self, HEAD};
 use krappy_wire::native::{
@@ -27,6 +30,11 @@ pub fn all() -> Vec<Seed> {
         ("native_request", requests()),
         ("native_reply", replies()),
         ("batch", batches()),
+        ("index", indexes()),
+        ("mark", marks()),
+        ("quarantine", quarantines()),
+        ("segment_bytes", partitions()),
+        ("segment_recover", crashes()),
     ] {
         for (i, bytes) in inputs.into_iter().enumerate() {
             seeds.push(Seed { target, name: format!("seed-{i:02}"), bytes });
@@ -164,6 +172,69 @@ pub fn batches() -> Vec<Vec<u8>> {
     control[22] = 0x20;
     crate::naive::repair(&mut control);
     vec![one, several, many, compressed, control]
+}
+
+fn indexes() -> Vec<Vec<u8>> {
+    let entry = |n: u32| Entry { relative: n * 7, position: n * 4_100, max_timestamp: i64::from(n) };
+    let entries = [Entry::START, entry(1), entry(2), entry(9)];
+    let bytes: Vec<u8> = entries.iter().flat_map(|e| index::encode(4711, e)).collect();
+    let whole = [&index::header(4711)[..], &bytes].concat();
+    vec![whole[..index::HEADER].to_vec(), whole[..whole.len() - 1].to_vec(), whole]
+}
+
+fn marks() -> Vec<Vec<u8>> {
+    let durable = Boundary { segment: 4711, position: 900, offset: 4800 };
+    let mark = |generation| Mark { generation, durable, log_start: 12 };
+    vec![
+        Mark::empty(0).encode().to_vec(),
+        [mark(6).encode(), mark(7).encode()].concat(),
+        [[0; 512], mark(1).encode()].concat(),
+    ]
+}
+
+fn quarantines() -> Vec<Vec<u8>> {
+    let hole = |n: i64| Hole { segment: 4711, from: 4096, to: 8192, first: 4711 + n, last: 4800 + n };
+    let lists: [&[Hole]; 3] = [&[], &[hole(0)], &[hole(0), hole(100)]];
+    lists.map(|holes| quarantine::format(holes).into_bytes()).to_vec()
+}
+
+/// See [`crate::image`] for what the eleven bytes in front mean.
+fn partitions() -> Vec<Vec<u8>> {
+    let log: Vec<Vec<u8>> = (0..4)
+        .map(|base| {
+            batch(base, None, |b, out| b.push(out, 1_000, Some(b"k"), Some(b"v"), std::iter::empty()))
+        })
+        .collect();
+    let size = log[0].len() as u16;
+    let image = |flags: u8, second: u16, first: u16, durable: u16, position: u16, files: &[u8]| {
+        let numbers = [second, first, durable, 0, position];
+        [&[flags][..], &numbers.map(u16::to_be_bytes).concat(), files].concat()
+    };
+    let whole = log.concat();
+    let torn = &whole[..whole.len() - 5];
+    let rotten = [&log[0][..], &[0xff; 80], &log[2], &log[3]].concat();
+    vec![
+        image(0, 0, 0, 0, 0, &[]),
+        image(0, 0, 0, 0, 0, &whole),
+        image(1 | 2 | 4, 0, 0, 4, size * 4, &whole),
+        image(2, 0, 0, 2, size * 2, torn),
+        image(2 | 4, 0, 0, 4, size * 4, &rotten),
+        image(2 | 8, 2, size * 2, 2, size * 2, &whole),
+        image(2 | 8, 3, size * 2, 1, size, torn),
+    ]
+}
+
+/// See [`crate::crash`] for what the bytes mean.
+fn crashes() -> Vec<Vec<u8>> {
+    vec![
+        vec![0, 0, 0, 0, 0, 0],
+        vec![3, 6, 6, 0, 0, 0, 9, 40],
+        vec![3, 6, 3, 0, 70, 0, 9, 40],
+        vec![3, 8, 5, 4, 10, 0, 9, 40, 200],
+        vec![3, 8, 6, 3, 0, 2, 0, 0, 90, 1, 1, 0, 70, 4, 9],
+        vec![3, 8, 2, 5, 0, 1, 0, 1, 0, 8, 30],
+        vec![2, 8, 4, 4, 20, 1, 1, 0, 9, 1, 30],
+    ]
 }
 
 fn batch(base: i64, by: Option<ProducerSequence>, fill: impl FnOnce(&mut Builder, &mut Vec<u8>)) -> Vec<u8> {

@@ -1,7 +1,7 @@
 //! Answers that are owed to publishers, and the ones that are ready to be sent.
 //!
-//! Invariant: every publish that was taken gets one reply. One that went to several partitions is counted here until the
-//! last of them has spoken; the first refusal among them is the reply.
+//! Invariant: every publish that was taken gets one reply. One that went to several partitions is counted here until
+//! the last of them has spoken; the first refusal among them is the reply.
 
 use slab::Slab;
 

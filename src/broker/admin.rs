@@ -14,7 +14,7 @@ use super::{Broker, Taken};
 use crate::api::{
     At, ErrorCode, PartitionKey, Refusal, Reply, ReplyTo, TopicDescription, TopicKey, TopicLine,
 };
-use crate::config::TopicSettings;
+use crate::config::TopicOverrides;
 use crate::segment::Log;
 use crate::time::Now;
 use crate::worker::{CreateTopic, Job};
@@ -68,15 +68,15 @@ impl Broker {
         }
         let count = partitions.unwrap_or(self.config.num_partitions as i32);
         self.check_counts(count)?;
-        let mut effective = self.config.topic.clone();
+        let mut own = TopicOverrides::default();
         for (key, value) in settings {
-            effective.set(key, value).map_err(|e| Refusal::new(ErrorCode::InvalidConfig, e))?;
+            own.set(key, value).map_err(|e| Refusal::new(ErrorCode::InvalidConfig, e))?;
         }
         let topic = Topic {
             name: name.to_owned(),
             id: self.new_id(),
-            settings: effective,
-            own: settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            settings: own.over(&self.config.topic),
+            own,
             partitions: Vec::new(),
             state: State::Creating(vec![waiting]),
         };
@@ -148,8 +148,8 @@ impl Broker {
         }
     }
 
-    /// After a failed creation the count of partitions under way is not known from the logs; a failure is rare enough to
-    /// let the limit be approximate until nothing is under way.
+    /// After a failed creation the count of partitions under way is not known from the logs; a failure is rare enough
+    /// to let the limit be approximate until nothing is under way.
     fn recount_creating(&mut self) {
         if !self.catalog.iter().any(|(_, t)| matches!(t.state, State::Creating(_))) {
             self.creating = 0;
@@ -257,15 +257,12 @@ impl Broker {
                 segments: p.log.segment_count() as u32,
                 fenced: p.log.fenced(),
             });
-        let settings = TopicSettings::KEYS.iter().map(|&key| {
-            let source = if topic.own.iter().any(|(k, _)| k == key) { "topic" } else { "default" };
-            (key, topic.settings.get(key).expect("every key has a value"), source)
-        });
+        let settings = topic.own.describe(&self.config.topic).into_iter();
         TopicDescription {
             name: topic.name.clone(),
             id: topic.id,
             partitions: partitions.collect(),
-            settings: settings.collect(),
+            settings: settings.map(|d| (d.name, d.value.clone(), d.source())).collect(),
         }
     }
 
@@ -298,7 +295,9 @@ impl Broker {
         if !matches!(topic.state, State::Deleting(_)) {
             return;
         }
-        let busy = |p: &PartitionKey| self.partitions[p.0 as usize].as_ref().is_some_and(|p| p.syncing || p.chores > 0);
+        let busy = |p: &PartitionKey| {
+            self.partitions[p.0 as usize].as_ref().is_some_and(|p| p.syncing || p.chores > 0)
+        };
         if topic.partitions.iter().any(busy) || topic.partitions.is_empty() {
             return;
         }
@@ -445,8 +444,8 @@ impl Broker {
         match (result, partition) {
             (Ok(found), Some(p)) => {
                 let end = p.high_watermark();
-                // Records that became visible while the worker was looking may be young enough, so where it found nothing
-                // the answer is where the end was when it began.
+                // Records that became visible while the worker was looking may be young enough, so where it found
+                // nothing the answer is where the end was when it began.
                 let offset = found.map_or(open.parts[index].2, |(offset, _)| offset);
                 open.parts[index].2 = offset.clamp(p.log.start_offset().min(end), end);
             }

@@ -6,8 +6,8 @@
 use std::collections::BTreeMap;
 
 use crate::api::{ErrorCode, PartitionKey, Refusal, ReplyTo, TopicKey};
-use crate::config::TopicSettings;
 use crate::config::nearest::nearest;
+use crate::config::{TopicOverrides, TopicSettings};
 
 /// Longest topic name, as in Kafka: a file name of 255 bytes with room for a suffix.
 const NAME_MOST: usize = 249;
@@ -21,8 +21,8 @@ pub struct Topic {
     pub id: [u8; 16],
     /// What holds for it: its own settings over the broker's.
     pub settings: TopicSettings,
-    /// What was set for it, in order.
-    pub own: Vec<(String, String)>,
+    /// What was set for it.
+    pub own: TopicOverrides,
     /// Its partitions by number; empty while it is being created.
     pub partitions: Vec<PartitionKey>,
     /// Whether it can be used.
@@ -139,7 +139,7 @@ impl Topic {
         let id: String = self.id.iter().map(|b| format!("{b:02x}")).collect();
         let mut text =
             format!("# written by krappy when the topic was created\nid={id}\npartitions={partitions}\n");
-        for (key, value) in &self.own {
+        for (key, value) in self.own.iter() {
             text += &format!("{key}={value}\n");
         }
         text
@@ -154,13 +154,13 @@ pub struct Properties {
     /// How many partitions.
     pub partitions: u32,
     /// Its own settings.
-    pub own: Vec<(String, String)>,
+    pub own: TopicOverrides,
 }
 
 impl Properties {
     /// Reads the text; the error says which line is wrong.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let (mut id, mut partitions, mut own) = (None, None, Vec::new());
+        let (mut id, mut partitions, mut own) = (None, None, TopicOverrides::default());
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -171,7 +171,7 @@ impl Properties {
             match key {
                 "id" => id = Some(parse_id(value).ok_or_else(|| wrong("not 32 hexadecimal digits"))?),
                 "partitions" => partitions = Some(value.parse().map_err(|_| wrong("not a number"))?),
-                _ => own.push((key.to_owned(), value.to_owned())),
+                _ => own.set(key, value).map_err(|e| wrong(&e))?,
             }
         }
         let partitions = partitions.filter(|&n| n > 0).ok_or("no partition count")?;
@@ -208,11 +208,13 @@ mod tests {
 
     #[test]
     fn properties_come_back_and_damage_is_named() {
+        let mut own = TopicOverrides::default();
+        own.set("retention.ms", "5").unwrap();
         let topic = Topic {
             name: "t".into(),
             id: [0xab; 16],
             settings: TopicSettings::default(),
-            own: vec![("retention.ms".into(), "5".into())],
+            own,
             partitions: Vec::new(),
             state: State::Live,
         };
@@ -237,7 +239,7 @@ mod tests {
             name: name.into(),
             id: [0; 16],
             settings: TopicSettings::default(),
-            own: Vec::new(),
+            own: TopicOverrides::default(),
             partitions: Vec::new(),
             state: State::Live,
         };

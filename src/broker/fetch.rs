@@ -1,7 +1,7 @@
 //! Reading: answer now, or park until there is enough.
 //!
-//! Invariant: the retry is the same function as the first try; at the deadline it may not park again. A fetch that meets a
-//! range which is not in memory parks too, while a worker reads it, and comes back through the same door.
+//! Invariant: the retry is the same function as the first try; at the deadline it may not park again. A fetch that
+//! meets a range which is not in memory parks too, while a worker reads it, and comes back through the same door.
 
 use super::parked::{ParkId, Parked};
 use super::{Broker, Taken};
@@ -103,7 +103,12 @@ impl Broker {
                 Ok(Read::Empty) => {}
                 // What other partitions gave is worth more now than this one later.
                 Ok(Read::Cold(_)) if !parts.is_empty() => {}
-                Ok(Read::Cold(warm)) => return Outcome::Cold(warm),
+                Ok(Read::Cold(warm)) => {
+                    if let Some(partition) = self.partitions[want.partition.0 as usize].as_mut() {
+                        partition.log.note_opened();
+                    }
+                    return Outcome::Cold(warm);
+                }
                 Err(error) => parts.push(part(partition, want, read_error(partition, &error))),
             }
             if left == 0 {

@@ -1,5 +1,6 @@
-//! All state of the broker in one value. [`Broker::handle`], [`Broker::complete`], [`Broker::tick`] and [`Broker::flush`]
-//! go in; replies and jobs come out. Nothing here sleeps, reads a clock or knows a socket, so the simulator runs it whole.
+//! All state of the broker in one value. [`Broker::handle`], [`Broker::complete`], [`Broker::tick`] and
+//! [`Broker::flush`] go in; replies and jobs come out. Nothing here sleeps, reads a clock or knows a socket, so the
+//! simulator runs it whole.
 //!
 //! Invariants: every request that is taken is answered exactly once; a reply is never ready before what it promises is
 //! true; the work of one call is bounded by the request, never by how much is stored.
@@ -19,10 +20,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::api::{ConnId, ErrorCode, PartitionKey, Refusal, Reply, ReplyTo, Request};
+use crate::api::{ConnId, PartitionKey, Reply, ReplyTo, Request};
 use crate::chunk::Buffers;
 use crate::config::Config;
-use crate::disk::Disk;
+use crate::disk::{Disk, Space};
 use crate::metrics::Metrics;
 use crate::time::{Now, Time};
 use crate::timers::Timers;
@@ -33,6 +34,8 @@ use open::Identity;
 use parked::{ParkId, ParkedFetches};
 use partition::Partition;
 
+/// How often the room on the disk is looked at, milliseconds.
+const SPACE_CHECK_MS: u64 = 5_000;
 /// Bytes of read buffers kept between fetches.
 const READ_BUFFERS: usize = 4 << 20;
 
@@ -105,6 +108,9 @@ pub struct Broker {
     next_producer: u32,
     ids: u64,
     next_retention: Time,
+    next_space: Time,
+    /// Less than `disk.min.free.bytes` was free when it was last looked at.
+    disk_low: bool,
     flush_timers: Timers<PartitionKey>,
     draining: bool,
     fatal: Option<String>,
@@ -137,6 +143,8 @@ impl Broker {
             next_producer: 0,
             ids: seed,
             next_retention: Time::default(),
+            next_space: Time::default(),
+            disk_low: false,
             flush_timers: Timers::default(),
             draining: false,
             fatal: None,
@@ -194,7 +202,7 @@ impl Broker {
                 self.marked(key, result, to);
                 self.chore_done(key);
             }
-            Done::Space(_) => {}
+            Done::Space(space) => self.space_seen(space),
         }
     }
 
@@ -256,12 +264,29 @@ impl Broker {
             self.next_retention = now.time.plus_ms(self.config.retention_check_ms);
             self.retain(now);
         }
+        if now.time >= self.next_space {
+            self.next_space = now.time.plus_ms(SPACE_CHECK_MS);
+            self.jobs.push(Job::Space(self.config.data_dir.clone()));
+        }
         while let Some(key) = self.flush_timers.take_due(now.time) {
             match self.flush_due(key) {
                 Some(due) if due > now.time => self.flush_timers.insert(due, key),
                 Some(_) => self.mark_dirty(key),
                 None => {}
             }
+        }
+    }
+
+    /// Below the limit nothing is published any more, so that what must be written, such as deletions and marks, still
+    /// can; a quarter above it publishing begins again, so that the state does not flicker.
+    fn space_seen(&mut self, space: io::Result<Space>) {
+        let limit = self.config.limits.min_free;
+        let Ok(space) = space else { return };
+        let low = if self.disk_low { space.free < limit + limit / 4 } else { space.free < limit };
+        if low != self.disk_low {
+            let what = if low { "publishing is refused" } else { "publishing goes on" };
+            log::warn!("{} bytes are free on the disk: {what} (disk.min.free.bytes={limit})", space.free);
+            self.disk_low = low;
         }
     }
 
@@ -278,7 +303,7 @@ impl Broker {
     /// When [`Broker::tick`] has something to do next.
     pub fn next_deadline(&self) -> Time {
         let others = [self.parked.next_deadline(), self.flush_timers.next()];
-        others.into_iter().flatten().fold(self.next_retention, Time::min)
+        others.into_iter().flatten().fold(self.next_retention.min(self.next_space), Time::min)
     }
 
     /// Ends the turn: one write for each partition that gathered records, and the syncs that are due.
@@ -341,7 +366,9 @@ impl Broker {
         let Some(partition) = self.partition(key) else { return false };
         let Some(topic) = self.catalog.get(partition.topic) else { return false };
         let unsynced = (partition.log.end_offset() - partition.log.durable_offset()) as u64;
-        unsynced >= topic.settings.flush_messages
+        // A topic that never asks for a sync gets one now and then, so that the mark moves and a start after a crash
+        // does not have to prove the whole log.
+        unsynced >= topic.settings.flush_messages || partition.log.sync_is_due()
     }
 
     fn begin_sync(&mut self, key: PartitionKey) {
@@ -443,7 +470,8 @@ impl Broker {
         id
     }
 
-    /// A producer id that was never handed out: the boot epoch, which is durable before the first request, above a count.
+    /// A producer id that was never handed out: the boot epoch, which is durable before the first request, above a
+    /// count.
     fn new_producer_id(&mut self) -> i64 {
         let id = i64::from(self.identity.boot_epoch) << 32 | i64::from(self.next_producer);
         self.next_producer = self.next_producer.checked_add(1).expect("fewer than 4 G producers in one run");
@@ -474,10 +502,5 @@ impl Broker {
             assert!(chain.is_sorted(), "log start, high watermark and log end are in order: {chain:?}");
         }
         assert!(self.dirty.is_empty(), "a turn ends with everything written");
-    }
-
-    /// A refusal for a request that this version does not know how to serve.
-    pub fn not_available(what: &str) -> Refusal {
-        Refusal::new(ErrorCode::NotAvailable, format!("{what} is not available in this version of krappy"))
     }
 }

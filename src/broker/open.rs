@@ -114,14 +114,10 @@ impl Broker {
         let text = read_file(&**disk, &file).map_err(|e| OpenError::io(&file, e))?;
         let text = String::from_utf8(text).map_err(|_| OpenError::Bad(file.clone(), "not UTF-8".into()))?;
         let properties = Properties::parse(&text).map_err(|e| OpenError::Bad(file.clone(), e))?;
-        let mut settings = self.config.topic.clone();
-        for (key, value) in &properties.own {
-            settings.set(key, value).map_err(|e| OpenError::Bad(file.clone(), e))?;
-        }
         let key = self.catalog.add(Topic {
             name: name.to_owned(),
             id: properties.id,
-            settings,
+            settings: properties.own.over(&self.config.topic),
             own: properties.own,
             partitions: Vec::new(),
             state: State::Live,

@@ -1,4 +1,5 @@
-//! Every fetch that waits, and everything that can end its wait: data, its deadline, the disk, or the client hanging up.
+//! Every fetch that waits, and everything that can end its wait: data, its deadline, the disk, or the client hanging
+//! up.
 //!
 //! Invariant: a parked fetch is listed under each of its partitions, under its connection, and once among the timers,
 //! or nowhere at all; something will always end it.

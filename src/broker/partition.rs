@@ -131,8 +131,8 @@ impl Partition {
         PublishedPart { partition: self.number as i32, base_offset, count }
     }
 
-    /// Takes a batch that a client prepared. It has its place in the order from here on; it is written at the end of the
-    /// turn, or at once if it is large. `to` is told its fate through `acks`.
+    /// Takes a batch that a client prepared. It has its place in the order from here on; it is written at the end of
+    /// the turn, or at once if it is large. `to` is told its fate through `acks`.
     pub fn append_batch(
         &mut self,
         to: AckTo,
@@ -146,13 +146,8 @@ impl Partition {
             Ok((header, Verdict::Fresh)) => header,
             Ok((header, Verdict::Duplicate { base_offset })) => {
                 metrics.duplicate_batches += 1;
-                let owed = Owed { to, level, part: self.part(base_offset, header.record_count as u32) };
-                // While the original is not written it may still be refused, and its copy must be refused with it.
-                match owed.until() > self.log.end_offset() {
-                    true => self.owed.push(owed),
-                    false => self.settle_or_wait(owed, acks),
-                }
-                return;
+                let part = self.part(base_offset, header.record_count as u32);
+                return self.answer_duplicate(Owed { to, level, part }, acks);
             }
             Err(refusal) => return acks.refused(to, refusal),
         };
@@ -174,6 +169,15 @@ impl Partition {
         } else {
             self.tail.extend_from_slice(&head);
             self.tail.extend_from_slice(&bytes[batch::ASSIGNED..]);
+        }
+    }
+
+    /// A batch that was sent again shares the fate of the first one, which may not be written yet.
+    fn answer_duplicate(&mut self, owed: Owed, acks: &mut Acks) {
+        if owed.part.base_offset >= self.log.end_offset() {
+            self.owed.push(owed);
+        } else {
+            self.settle_or_wait(owed, acks);
         }
     }
 
@@ -207,7 +211,8 @@ impl Partition {
             .hint("send smaller batches, or raise max.message.bytes of the topic")
     }
 
-    /// Takes plain records: they join the batch of this turn. `pick` says which of `records` are meant for this partition.
+    /// Takes plain records: they join the batch of this turn. `pick` says which of `records` are meant for this
+    /// partition.
     pub fn append_plain<'a>(
         &mut self,
         to: AckTo,
@@ -278,10 +283,10 @@ impl Partition {
         match self.log.append(parts, &self.batches, &self.settings, now.wall) {
             Ok(()) => {
                 metrics.appended_batches += self.batches.len() as u64;
-                let records = self.batches.iter().map(|b| (b.last_offset + 1 - b.base_offset) as u64);
-                metrics.appended_records += records.sum::<u64>();
                 metrics.appended_bytes += parts.iter().map(|p| p.len() as u64).sum::<u64>();
                 self.unsynced_since.get_or_insert(now.time);
+                let records = |batch: &Appended| (batch.last_offset - batch.base_offset + 1) as u64;
+                metrics.appended_records += self.batches.iter().map(records).sum::<u64>();
                 for owed in std::mem::take(&mut self.owed) {
                     self.settle_or_wait(owed, acks);
                 }
@@ -292,7 +297,8 @@ impl Partition {
         self.batches.clear();
     }
 
-    /// Nothing of this turn was appended: everyone hears so, and the producers are forgotten back to what the log holds.
+    /// Nothing of this turn was appended: everyone hears so, and the producers are forgotten back to what the log
+    /// holds.
     fn append_failed(&mut self, error: &AppendError, acks: &mut Acks) {
         log::error!("append to {} failed: {error}", self.dir.display());
         for owed in std::mem::take(&mut self.owed) {

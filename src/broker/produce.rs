@@ -37,6 +37,12 @@ impl Broker {
                 Refusal::new(ErrorCode::Draining, "the broker is stopping").hint("connect again later");
             return self.refuse(to, refusal);
         }
+        if self.disk_low {
+            let refusal =
+                Refusal::new(ErrorCode::StorageError, "the disk is nearly full, nothing is published")
+                    .hint("free some room on the broker's disk, or lower disk.min.free.bytes");
+            return self.refuse(to, refusal);
+        }
         if topic.settings.flush_messages == 1 && self.unflushed >= self.config.limits.unflushed_budget {
             return self.later();
         }

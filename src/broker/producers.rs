@@ -1,8 +1,9 @@
-//! What a partition remembers of idempotent producers (KIP-98): for each producer id its epoch and its last five batches,
-//! so that a batch that is sent again is recognised and not appended again.
+//! What a partition remembers of idempotent producers (KIP-98): for each producer id its epoch and its last five
+//! batches, so that a batch that is sent again is recognised and not appended again.
 //!
-//! Invariant: the state is a function of the log; the snapshot file is a cache of it that names the offset it covers, and
-//! is believed only if its checksum holds. A batch is looked at when it is appended and when recovery walks over it.
+//! Invariant: the state is a function of the log; the snapshot file is a cache of it that names the offset it covers,
+//! and is believed only if its checksum holds. A batch is looked at when it is appended and when recovery walks over
+//! it.
 
 use std::collections::{BTreeMap, VecDeque};
 

@@ -1,8 +1,8 @@
 //! Retention: whole sealed segments leave from the front, by age, by size, or because the log start offset has passed
 //! them.
 //!
-//! Invariant: a segment leaves the log before its file is unlinked, and the file is unlinked by a worker, because removing
-//! a gigabyte takes the file system a while.
+//! Invariant: a segment leaves the log before its file is unlinked, and the file is unlinked by a worker, because
+//! removing a gigabyte takes the file system a while.
 
 use super::Broker;
 use crate::api::PartitionKey;
@@ -18,7 +18,8 @@ impl Broker {
         }
     }
 
-    /// Looks at one partition. `trimmed_only` removes what lies below the log start offset and leaves age and size alone.
+    /// Looks at one partition. `trimmed_only` removes what lies below the log start offset and leaves age and size
+    /// alone.
     pub(super) fn expire(&mut self, key: PartitionKey, wall: i64, trimmed_only: bool) {
         let Some(partition) = self.partitions[key.0 as usize].as_mut() else { return };
         let Some(topic) = self.catalog.get(partition.topic) else { return };

@@ -1,7 +1,7 @@
 //! The table of settings.
 //!
-//! Invariant: every field of [`Config`] that somebody may set has exactly one entry here or, for the defaults of topics,
-//! in [`super::topic::TABLE`]; the bounds of an entry fit its field.
+//! Invariant: every field of [`Config`] that somebody may set has exactly one entry here or, for the defaults of
+//! topics, in [`super::topic::TABLE`]; the bounds of an entry fit its field.
 
 use super::Config;
 use super::topic::{self, TopicSetting};
@@ -341,6 +341,14 @@ const LIMITS: &[Setting] = &[
         limits.max_partitions,
         "Partitions of all topics together. Protects open files and memory. At it creation is refused with \
          POLICY_VIOLATION."
+    ),
+    amount!(
+        "disk.min.free.bytes",
+        Limits,
+        bytes(0, TIB),
+        limits.min_free,
+        "Free bytes on the disk of the data folder. Protects what must still be written, such as deletions. Below it \
+         nothing is published, until there is a quarter more again. 0 switches this off."
     ),
     amount!(
         "drain.ms",

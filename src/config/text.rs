@@ -1,7 +1,7 @@
 //! The settings written down for people: the values that hold, a file to start from, and the manual.
 //!
-//! Invariant: everything is generated from the tables; `deploy/krappy.conf` and `docs/CONFIGURATION.md` are these texts,
-//! and a test compares them.
+//! Invariant: everything is generated from the tables; `deploy/krappy.conf` and `docs/CONFIGURATION.md` are these
+//! texts, and a test compares them.
 
 use std::fmt::Write;
 

@@ -1,6 +1,7 @@
 //! The value of one setting: how it is written, read and bounded.
 //!
-//! Invariant: what [`Kind::show`] writes, [`Kind::parse`] reads back as the same value; a parsed value is within bounds.
+//! Invariant: what [`Kind::show`] writes, [`Kind::parse`] reads back as the same value; a parsed value is within
+//! bounds.
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;

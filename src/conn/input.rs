@@ -116,8 +116,8 @@ impl Input {
         }
     }
 
-    /// Makes sure that there is room behind `end`: a pooled buffer for ordinary reading, a growing one for a large frame.
-    /// It at most doubles what has arrived, so a declared length alone costs nothing.
+    /// Makes sure that there is room behind `end`: a pooled buffer for ordinary reading, a growing one for a large
+    /// frame. It at most doubles what has arrived, so a declared length alone costs nothing.
     fn make_room(&mut self, pool: &mut Buffers) {
         let have = self.end - self.start;
         let wanted = if self.need > READ { self.need.min((2 * have).max(READ)) } else { READ };
@@ -141,10 +141,8 @@ impl Input {
             (self.start, self.end) = (0, 0);
             return;
         }
-        let enough = have.max(self.need.min(2 * have)).next_multiple_of(64);
-        if self.buf.len() > 2 * enough {
-            let mut own = vec![0; enough];
-            own[..have].copy_from_slice(&self.buf[self.start..self.end]);
+        if self.buf.len() > 2 * have {
+            let own = self.bytes().to_vec();
             pool.give(std::mem::replace(&mut self.buf, own));
             (self.start, self.end) = (0, have);
         }
@@ -165,7 +163,7 @@ mod tests {
         assert_eq!(input.held(), READ);
         input.consume(990);
         input.settle(&mut pool);
-        assert_eq!((input.bytes(), input.held()), (&[7u8; 10][..], 64));
+        assert_eq!((input.bytes(), input.held()), (&[7u8; 10][..], 10));
         input.fill(&mut &sent[..5], &mut pool).unwrap();
         assert_eq!(input.bytes(), [7; 15]);
         input.consume(15);

@@ -1,10 +1,10 @@
-//! One client without its socket: bytes come in by [`Conn::fill`], become requests in [`Conn::next_request`], replies go
-//! back by [`Conn::reply`], bytes leave by [`Conn::drain`].
+//! One client without its socket: bytes come in by [`Conn::fill`], become requests in [`Conn::next_request`], replies
+//! go back by [`Conn::reply`], bytes leave by [`Conn::drain`].
 //!
 //! Invariants: memory of a connection <= its half-read frame + its unsent output + a record per stream; readiness is
-//! state, set by events and cleared by `WouldBlock`, so a connection that stops early for fairness or backpressure loses
-//! no event; a request is consumed only when the broker took it, so what is not taken waits in the input buffer and, when
-//! that is full, in the client's own socket.
+//! state, set by events and cleared by `WouldBlock`, so a connection that stops early for fairness or backpressure
+//! loses no event; a request is consumed only when the broker took it, so what is not taken waits in the input buffer
+//! and, when that is full, in the client's own socket.
 
 pub mod input;
 
@@ -17,6 +17,9 @@ use crate::native::{Greeting, Session, Step, Violation};
 use crate::output::Output;
 use crate::time::{Now, Time};
 use input::{Fill, Input};
+
+/// Unsent bytes up to which the next fetch of a subscription is issued.
+const READ_AHEAD: usize = 1 << 20;
 
 /// What [`Conn::next_request`] came to.
 #[derive(Debug)]
@@ -87,13 +90,15 @@ impl Conn {
         Ok(fill)
     }
 
-    /// The next request that the client has made or that its subscriptions want.
+    /// The next request that the client has made or that its subscriptions want. Only a publish may be left untaken; it
+    /// is offered again. Everything else has changed the session already.
     pub fn next_request(&mut self, limits: &Limits, greeting: &Greeting) -> Result<Next<'_>, Violation> {
         let bytes = self.input.bytes();
-        if bytes.is_empty() && !self.session.has_ready() {
+        let may_fetch = self.may_fetch();
+        if bytes.is_empty() && !(may_fetch && self.session.has_ready()) {
             return Ok(Next::Nothing);
         }
-        Ok(match self.session.step(bytes, self.output.gather(), limits, greeting)? {
+        Ok(match self.session.step(bytes, self.output.gather(), limits, greeting, may_fetch)? {
             Step::Request { slot, request, consumed } => Next::Request { slot, request, consumed },
             Step::Handled(consumed) => Next::Handled(consumed),
             Step::Partial(need) => Next::Partial(need),
@@ -105,6 +110,8 @@ impl Conn {
         if n > 0 {
             self.input.consume(n);
             self.last_request = now.time;
+            // The frame that was waited for is whole; if another is half-read behind it, its time begins anew.
+            self.frame_began = None;
         }
     }
 
@@ -157,8 +164,17 @@ impl Conn {
 
     /// Whether a whole frame or a wanted fetch may be waiting to be parsed.
     pub fn has_work(&self) -> bool {
-        let arrived = self.input.bytes().len();
-        self.session.has_ready() || (arrived > 0 && arrived >= self.input.needed())
+        (self.may_fetch() && self.session.has_ready()) || self.may_hold_frame()
+    }
+
+    fn may_hold_frame(&self) -> bool {
+        self.input.is_partial() && self.input.bytes().len() >= self.input.needed()
+    }
+
+    /// Whether another fetch may be issued: what was read for this client and not sent is memory, and cold by the time
+    /// it leaves.
+    fn may_fetch(&self) -> bool {
+        self.output.unsent() < READ_AHEAD
     }
 
     /// Bytes that must be reserved before the half-read frame may be read on.
@@ -194,7 +210,7 @@ impl Conn {
 
     /// Whether nothing is left to do for a connection that has ended.
     pub fn is_finished(&self) -> bool {
-        let no_more_requests = self.ended || self.session.closing;
+        let no_more_requests = self.session.closing || (self.ended && !self.may_hold_frame());
         no_more_requests && self.output.unsent() == 0 && self.session.in_flight() == 0
     }
 
@@ -203,21 +219,27 @@ impl Conn {
         self.output.unsent()
     }
 
-    /// Bytes of input memory held.
-    pub fn input_held(&self) -> usize {
-        self.input.held()
-    }
-
     /// Says that the broker is stopping.
     pub fn go_away(&mut self, message: &str) {
         self.session.go_away(message, self.output.gather());
+    }
+
+    /// Whether input has arrived that is not consumed.
+    pub fn is_half_read(&self) -> bool {
+        self.input.is_partial()
+    }
+
+    /// Gives up input memory beyond what is half-read.
+    pub fn settle_input(&mut self, pool: &mut Buffers) {
+        self.input.settle(pool);
     }
 
     /// Called when the turn leaves this connection alone: gives up memory, notes since when a frame is half-read.
     pub fn settle(&mut self, pool: &mut Buffers, now: Now) {
         self.input.settle(pool);
         self.output.settle();
-        let waits_for_client = self.input.bytes().len() < self.input.needed() && !self.readable;
+        let short = self.input.is_partial() && self.input.bytes().len() < self.input.needed();
+        let waits_for_client = short && !self.readable;
         self.frame_began = waits_for_client.then(|| self.frame_began.unwrap_or(now.time));
     }
 
@@ -257,5 +279,155 @@ impl Conn {
         let reserved = self.input.release();
         self.input.settle(pool);
         reserved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Level, Parts, PublishedPart, TopicKey};
+    use krappy_wire::native::{Body, Head, PlainWriter, Request as Native};
+
+    const NOW: Now = Now { time: Time(5_000_000), wall: 0 };
+
+    fn greeting() -> Greeting {
+        Greeting { software: "krappy".into(), cluster_id: "c".into() }
+    }
+
+    /// A registration, a publish and a ping, as a client sends them in one go.
+    fn conversation() -> Vec<u8> {
+        let mut records = PlainWriter::default();
+        records.push(-1, None, Some(b"value"), &[]);
+        let publish =
+            Native::Publish { acks: Level::Appended, partition: 0, body: Body::Plain(records.records()) };
+        let mut bytes = Vec::new();
+        for (correlation, request) in
+            [(1, Native::RegisterProducer { topic: "t", idempotent: false }), (2, publish), (3, Native::Ping)]
+        {
+            request.encode(Head { stream: 7, correlation }, &mut bytes);
+        }
+        bytes
+    }
+
+    /// Feeds `bytes` in pieces of `step`; answers what the broker would; returns the slots asked for.
+    fn feed(conn: &mut Conn, bytes: &[u8], step: usize) -> Vec<&'static str> {
+        let (limits, greeting, mut pool) = (Limits::default(), greeting(), Buffers::new(1 << 20));
+        let mut asked = Vec::new();
+        for piece in bytes.chunks(step) {
+            conn.fill(&mut &piece[..], &mut pool).unwrap();
+            loop {
+                let (slot, consumed, reply, name) = match conn.next_request(&limits, &greeting).unwrap() {
+                    Next::Request { slot, request: Request::OpenProducer { .. }, consumed } => {
+                        let reply = Reply::ProducerOpen {
+                            topic: TopicKey(3),
+                            partitions: 1,
+                            producer: None,
+                            max_message_bytes: 9,
+                        };
+                        (slot, consumed, reply, "open")
+                    }
+                    Next::Request { slot, request: Request::Publish(_), consumed } => {
+                        let part = PublishedPart { partition: 0, base_offset: 4, count: 1 };
+                        let reply = Reply::Published { level: Level::Appended, parts: Parts::One(part) };
+                        (slot, consumed, reply, "publish")
+                    }
+                    Next::Request { request, .. } => panic!("{request:?}"),
+                    Next::Handled(consumed) => {
+                        conn.consumed(consumed, NOW);
+                        continue;
+                    }
+                    Next::Partial(need) => {
+                        conn.expect(need);
+                        break;
+                    }
+                    Next::Nothing => break,
+                };
+                asked.push(name);
+                conn.taken(slot, consumed, NOW);
+                conn.reply(slot, reply, NOW);
+            }
+            conn.settle_input(&mut pool);
+        }
+        asked
+    }
+
+    fn sent(conn: &mut Conn) -> Vec<u8> {
+        let (mut out, mut pool) = (Vec::new(), Buffers::new(0));
+        conn.drain(&mut out, &mut pool, &mut 0, NOW).unwrap();
+        out
+    }
+
+    #[test]
+    fn requests_are_the_same_however_their_bytes_arrive() {
+        let bytes = conversation();
+        let mut whole = Conn::new(NOW);
+        assert_eq!(feed(&mut whole, &bytes, bytes.len()), ["open", "publish"]);
+        let expected = sent(&mut whole);
+        for step in 1..bytes.len() {
+            let mut conn = Conn::new(NOW);
+            assert_eq!(feed(&mut conn, &bytes, step), ["open", "publish"], "{step} bytes at a time");
+            assert_eq!(sent(&mut conn), expected, "{step} bytes at a time");
+        }
+    }
+
+    #[test]
+    fn a_client_that_has_finished_sending_gets_what_it_asked_for_before_it_is_closed() {
+        let mut conn = Conn::new(NOW);
+        let (mut pool, limits, greeting) = (Buffers::new(1 << 20), Limits::default(), greeting());
+        conn.fill(&mut &conversation()[..], &mut pool).unwrap();
+        conn.fill(&mut &b""[..], &mut pool).unwrap();
+        assert!(conn.ended && !conn.is_finished(), "there are requests to be answered");
+        let Next::Request { slot, consumed, .. } = conn.next_request(&limits, &greeting).unwrap() else {
+            panic!("a registration was sent")
+        };
+        conn.taken(slot, consumed, NOW);
+        assert!(!conn.is_finished(), "the registration is not answered");
+    }
+
+    #[test]
+    fn a_half_read_frame_has_a_deadline_and_an_idle_connection_another() {
+        let limits = Limits::default();
+        let mut conn = Conn::new(NOW);
+        conn.readable = false;
+        assert_eq!(conn.deadline(&limits), NOW.time.plus_ms(limits.idle_ms));
+        let bytes = conversation();
+        feed(&mut conn, &bytes[..10], 10);
+        conn.settle(&mut Buffers::new(0), NOW);
+        assert_eq!(conn.deadline(&limits), NOW.time.plus_ms(limits.request_receive_ms));
+        assert_eq!(conn.overdue(), "a request was begun and not finished in time");
+        feed(&mut conn, &bytes[10..], 1000);
+        let _ = sent(&mut conn);
+        conn.settle(&mut Buffers::new(0), NOW);
+        assert_eq!(conn.deadline(&limits), NOW.time.plus_ms(limits.idle_ms));
+    }
+
+    #[test]
+    fn a_publish_that_is_not_taken_is_offered_again() {
+        let mut conn = Conn::new(NOW);
+        let (mut pool, limits, greeting) = (Buffers::new(1 << 20), Limits::default(), greeting());
+        conn.fill(&mut &conversation()[..], &mut pool).unwrap();
+        let Ok(Next::Request { slot, consumed, .. }) = conn.next_request(&limits, &greeting) else {
+            panic!("a registration was sent")
+        };
+        conn.taken(slot, consumed, NOW);
+        for _ in 0..2 {
+            let next = conn.next_request(&limits, &greeting);
+            assert!(matches!(next, Ok(Next::Request { request: Request::Publish(_), .. })));
+        }
+        assert!(conn.has_work());
+    }
+
+    #[test]
+    fn other_languages_are_named_when_they_are_turned_away() {
+        for (bytes, word) in [
+            (&b"GET / HTTP/1.1\r\n"[..], "HTTP"),
+            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", "TLS"),
+            (b"\0\0\0\x14\0\x12\0\x03\0\0\0\x01", "Kafka"),
+        ] {
+            let mut conn = Conn::new(NOW);
+            conn.fill(&mut &bytes[..], &mut Buffers::new(0)).unwrap();
+            let violation = conn.next_request(&Limits::default(), &greeting()).unwrap_err();
+            assert!(violation.0.contains(word), "{}", violation.0);
+        }
     }
 }

@@ -76,8 +76,8 @@ pub trait Disk: Send + Sync {
     fn remove_dir(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in a directory durable.
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
-    /// Takes an exclusive lock that ends with the value or the process. `WouldBlock`: somebody else holds it; the file's
-    /// content, written by [`Disk::lock`] itself, is the holder's process id.
+    /// Takes an exclusive lock that ends with the value or the process. `WouldBlock`: somebody else holds it; the
+    /// file's content, written by [`Disk::lock`] itself, is the holder's process id.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send>>;
     /// Room on the file system of `path`.
     fn space(&self, path: &Path) -> io::Result<Space>;

@@ -1,8 +1,8 @@
 //! The native language on one connection: frames in, broker requests out, and back.
 //!
-//! Streams live here, not in the broker: a consumer stream remembers its positions, so a poll is a fetch with the positions
-//! filled in, and a subscription is a fetch that is issued again as long as there is credit. The broker only ever sees
-//! independent requests.
+//! Streams live here, not in the broker: a consumer stream remembers its positions, so a poll is a fetch with the
+//! positions filled in, and a subscription is a fetch that is issued again as long as there is credit. The broker only
+//! ever sees independent requests.
 //!
 //! Invariants: a stream has at most one fetch under way; every request that was counted in flight is counted out by its
 //! reply; a fetch whose stream has closed is answered into nothing, and still counted until then.
@@ -87,15 +87,16 @@ impl Session {
         !self.ready.is_empty()
     }
 
-    /// Takes the next step: a fetch that a stream wants, or the frame at the front of `input`.
+    /// Takes the next step: a fetch that a stream wants if it `may_fetch`, or the frame at the front of `input`.
     pub fn step<'a>(
         &'a mut self,
         input: &'a [u8],
         out: &mut Vec<u8>,
         limits: &Limits,
         greeting: &Greeting,
+        may_fetch: bool,
     ) -> Result<Step<'a>, Violation> {
-        if let Some((slot, fetch)) = self.next_fetch(limits) {
+        if may_fetch && let Some((slot, fetch)) = self.next_fetch(limits) {
             return Ok(Step::Request { slot, request: Request::Fetch(fetch), consumed: 0 });
         }
         let (code, payload, consumed) = match frame::split(input, limits.max_frame) {

@@ -1,7 +1,7 @@
 //! One stream: a producer, or a consumer with its positions and what it has asked for.
 //!
-//! Invariant: a consumer has asked for one thing at a time, a poll or a subscription; its positions move only by what was
-//! handed to the connection, so nothing is skipped and nothing comes twice.
+//! Invariant: a consumer has asked for one thing at a time, a poll or a subscription; its positions move only by what
+//! was handed to the connection, so nothing is skipped and nothing comes twice.
 
 use crate::api::{ErrorCode, Fetch, FetchedPart, PartitionKey, Refusal, TopicKey, Want};
 use crate::config::Limits;

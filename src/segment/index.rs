@@ -8,9 +8,9 @@
 //! 20 crc32 u32 of bytes 0..20          16 crc32 u32 of the base offset (8 bytes) and bytes 0..16
 //! ```
 //!
-//! All numbers are big-endian. An entry names a boundary: the batch that begins at `position`, or the end of the file, has
-//! that offset. The first entry is always the start of the file. A sealed segment ends with an entry for its very end;
-//! that entry's position being the length of the file is what proves an index complete.
+//! All numbers are big-endian. An entry names a boundary: the batch that begins at `position`, or the end of the file,
+//! has that offset. The first entry is always the start of the file. A sealed segment ends with an entry for its very
+//! end; that entry's position being the length of the file is what proves an index complete.
 //!
 //! Invariant: entries are written after the bytes before their position are durable. The index is a cache all the same:
 //! whatever does not check out is rebuilt from the log.
@@ -56,7 +56,8 @@ pub fn header(base: i64) -> [u8; HEADER] {
     out
 }
 
-/// One entry as it lies on disk. The base offset goes into the checksum, so that an entry of another segment never passes.
+/// One entry as it lies on disk. The base offset goes into the checksum, so that an entry of another segment never
+/// passes.
 pub fn encode(base: i64, entry: &Entry) -> [u8; ENTRY] {
     let mut out = [0; ENTRY];
     out[..4].copy_from_slice(&entry.relative.to_be_bytes());

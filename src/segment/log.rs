@@ -1,11 +1,12 @@
 //! The log of one partition: its segments in order, the last of which grows.
 //!
-//! The poll loop owns a `Log` and appends and reads itself, because both only touch memory and the page cache. What waits
-//! for the device is handed out as a value that a worker runs: [`Sync`], [`MarkWrite`], [`Unlink`], [`Warm`], [`Lookup`].
+//! The poll loop owns a `Log` and appends and reads itself, because both only touch memory and the page cache. What
+//! waits for the device is handed out as a value that a worker runs: [`Sync`], [`MarkWrite`], [`Unlink`], [`Warm`],
+//! [`Lookup`].
 //!
-//! Invariants: `start_offset ≤ end_offset` and `durable_offset ≤ end_offset`; segments are sorted by base offset, do not
-//! overlap, and leave a gap only where recovery has reported one; at most one [`Sync`] is under way; after an error of a
-//! sync the log is fenced for good.
+//! Invariants: `start_offset ≤ end_offset` and `durable_offset ≤ end_offset`; segments are sorted by base offset, do
+//! not overlap, and leave a gap only where recovery has reported one; at most one [`Sync`] is under way; after an error
+//! of a sync the log is fenced for good.
 //!
 //! [`Warm`]: super::Warm
 //! [`Lookup`]: super::Lookup
@@ -16,20 +17,26 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::mark::{self, Boundary, Mark, MarkFile};
-use super::segment::{Backing, Segment, log_name};
+use super::names::log_name;
+use super::segment::{Backing, Segment};
 use super::sync::{MarkWrite, Sync, Synced, Unlink};
 use crate::disk::{Disk, File, Open};
 
-/// Index entries and the mark are written at most once per so many bytes (and at each roll), so that they cost little; it
-/// bounds what an unclean start has to verify.
+/// Index entries and the mark are written at most once per so many bytes (and at each roll), so that they cost little;
+/// it bounds what an unclean start has to verify.
 const MARK_INTERVAL: u64 = 16 << 20;
+
+/// After so many rolls and cold reads, files that nobody has used in the meantime are closed: about twice as many are
+/// open beside the active one.
+const OPENED: u32 = 16;
 
 /// What decides when a segment is full, and how finely it is indexed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogSettings {
     /// `segment.bytes`: a segment does not grow past this, unless a single append is larger.
     pub segment_bytes: u64,
-    /// `segment.ms`: no append goes to a segment whose first append is older, in milliseconds.
+    /// `segment.ms`: no append goes to a segment whose first append (since the process started) is older, in
+    /// milliseconds.
     pub segment_ms: u64,
     /// `index.interval.bytes`: bytes between two index entries, at least.
     pub index_interval_bytes: u32,
@@ -86,6 +93,8 @@ pub struct Log {
     syncing: Option<Syncing>,
     /// Bytes that became durable since the mark was last written; `None` if a segment was rolled.
     unmarked: Option<u64>,
+    /// Rolls and cold reads since idle files were closed.
+    opened: u32,
     fenced: bool,
 }
 
@@ -96,8 +105,8 @@ struct Syncing {
 }
 
 impl Log {
-    /// Makes the directory with an empty first segment, durable: file, directory and its parent are synced. Blocks: runs
-    /// on a worker. May be run again after a crash in the middle.
+    /// Makes the directory with an empty first segment, durable: file, directory and its parent are synced. Blocks:
+    /// runs on a worker. May be run again after a crash in the middle.
     pub fn create(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
         disk.create_dir(dir)?;
         let path = dir.join(log_name(0));
@@ -144,6 +153,7 @@ impl Log {
             new_names: false,
             syncing: None,
             unmarked: Some(0),
+            opened: 0,
             fenced: false,
         };
         log.check();
@@ -190,8 +200,9 @@ impl Log {
         self.fenced = true;
     }
 
-    /// Appends whole batches whose offsets continue at [`Log::end_offset`], rolling first when it is due. `parts` together
-    /// are exactly the batches, with base offsets and leader epochs set. `wall` is the wall clock in milliseconds.
+    /// Appends whole batches whose offsets continue at [`Log::end_offset`], rolling first when it is due. `parts`
+    /// together are exactly the batches, with base offsets and leader epochs set. `wall` is the wall clock in
+    /// milliseconds.
     pub fn append(
         &mut self,
         parts: &[IoSlice<'_>],
@@ -225,8 +236,8 @@ impl Log {
         Ok(())
     }
 
-    /// What a worker must do to make everything appended so far durable. `None` when nothing is unsynced, a sync is under
-    /// way, or the log is fenced. Index entries and the mark are included now and then, and always with `mark`.
+    /// What a worker must do to make everything appended so far durable. `None` when nothing is unsynced, a sync is
+    /// under way, or the log is fenced. Index entries and the mark are included now and then, and always with `mark`.
     pub fn begin_sync(&mut self, mark: bool) -> Option<Sync> {
         if self.fenced || self.syncing.is_some() {
             return None;
@@ -248,6 +259,13 @@ impl Log {
             index,
             mark: mark.then(|| (self.mark.clone(), self.log_start)),
         })
+    }
+
+    /// Whether a sync should be begun even where nobody waits for one: recovery verifies and copies what lies above the
+    /// mark, so a topic that never asks for durability must not let it fall behind without bound.
+    pub fn sync_is_due(&self) -> bool {
+        let behind = self.new_names || self.unsynced_bytes >= MARK_INTERVAL;
+        behind && !self.dirty.is_empty() && self.syncing.is_none() && !self.fenced
     }
 
     /// Takes the outcome of the sync that was under way: moves the durable offset, or fences the log for good. A file
@@ -278,9 +296,10 @@ impl Log {
         Ok(())
     }
 
-    /// Drops segments from the front that lie wholly below the log start offset, or that retention no longer wants: as long
-    /// as `retention_bytes` remain without them, or when their newest record is more than `retention_ms` old; -1 keeps
-    /// them. A segment whose records carry no timestamp does not expire by time. Returns what a worker has to unlink.
+    /// Drops segments from the front that lie wholly below the log start offset, or that retention no longer wants: as
+    /// long as `retention_bytes` remain without them, or when their newest record is more than `retention_ms` old; -1
+    /// keeps them. A segment whose records carry no timestamp does not expire by time. Returns what a worker has to
+    /// unlink.
     pub fn expire(&mut self, wall: i64, retention_bytes: i64, retention_ms: i64) -> Option<Unlink> {
         self.shed();
         if self.fenced {
@@ -379,11 +398,23 @@ impl Log {
         self.segments.push_back(Segment::empty(backing));
         self.new_names = true;
         self.unmarked = None;
+        self.note_opened();
         Ok(())
     }
 
-    /// After a failed write nobody knows what lies behind the last good batch. A full disk is no reason to stop for good if
-    /// the file can be cut back; anything else is.
+    /// Another file is open, or is about to be, because of a roll or a [`Read::Cold`](super::Read). Now and then the
+    /// idle ones are closed, so that neither a busy writer nor a reader who walks through the log uses up the
+    /// descriptors.
+    pub fn note_opened(&mut self) {
+        self.opened += 1;
+        if self.opened >= OPENED {
+            self.opened = 0;
+            self.shed();
+        }
+    }
+
+    /// After a failed write nobody knows what lies behind the last good batch. A full disk is no reason to stop for
+    /// good if the file can be cut back; anything else is.
     fn undo_append(&mut self, file: &dyn File, error: io::Error) -> AppendError {
         use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull, WriteZero};
         let no_room = matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge | WriteZero);
@@ -432,8 +463,18 @@ fn boundary(segment: &Segment) -> Boundary {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::super::testing::*;
-    use crate::disk::sim::Crash;
+    use super::super::{Lookup, Warm};
+    use super::*;
+    use crate::disk::sim::{Crash, Fault};
+
+    #[test]
+    fn what_workers_get_can_go_to_a_worker() {
+        fn is_send<T: Send + 'static>() {}
+        is_send::<(Sync, Synced, MarkWrite, Unlink, Warm, Lookup, Log)>();
+    }
 
     #[test]
     fn what_is_appended_is_read_from_every_offset() {
@@ -469,6 +510,16 @@ mod tests {
     }
 
     #[test]
+    fn a_clean_start_changes_nothing() {
+        let mut b = Bench::new();
+        (0..40).for_each(|_| b.append(2));
+        b.log.close().unwrap();
+        let before = b.sim.calls();
+        assert!(open(&b.disk, true).1.clean);
+        assert_eq!(b.sim.calls(), before);
+    }
+
+    #[test]
     fn after_a_loss_of_power_the_durable_prefix_is_there() {
         for how in [Crash::KeepAll, Crash::LoseAll, Crash::Random(7)] {
             let mut b = Bench::new();
@@ -488,5 +539,197 @@ mod tests {
             b.batches.retain(|(base, _)| *base < b.log.end_offset());
             b.check_all();
         }
+    }
+
+    #[test]
+    fn a_sync_covers_what_was_appended_before_it_began() {
+        let mut b = Bench::new();
+        assert!(b.log.begin_sync(false).is_none(), "nothing is unsynced");
+        b.append(2);
+        let sync = b.log.begin_sync(false).unwrap();
+        let late = b.log.unsynced_bytes();
+        b.append(3);
+        assert!(b.log.begin_sync(false).is_none(), "one is under way");
+        b.log.synced(sync.run(&*b.disk)).unwrap();
+        assert_eq!((b.log.durable_offset(), b.log.end_offset()), (2, 5));
+        assert_eq!(b.log.unsynced_bytes(), b.log.size() - late);
+        b.sync(false);
+        assert_eq!((b.log.durable_offset(), b.log.unsynced_bytes()), (5, 0));
+        assert!(b.log.begin_sync(true).is_some(), "the mark is behind");
+    }
+
+    #[test]
+    fn the_mark_is_written_at_a_roll_and_not_at_every_sync() {
+        let mut b = Bench::new();
+        let end_on_disk = |b: &Bench| {
+            let bytes = b.sim.raw_durable(&Path::new(DIR).join("mark")).unwrap();
+            mark::newest(&bytes).unwrap().durable.offset
+        };
+        b.append(1);
+        b.sync(false);
+        assert_eq!(end_on_disk(&b), 0);
+        while b.log.segment_count() == 1 {
+            assert!(!b.log.sync_is_due());
+            b.append(1);
+        }
+        assert!(b.log.sync_is_due());
+        b.sync(false);
+        assert_eq!(end_on_disk(&b), b.log.end_offset());
+        b.append(1);
+        b.sync(true);
+        assert_eq!(end_on_disk(&b), b.log.end_offset());
+    }
+
+    #[test]
+    fn a_failed_sync_fences_the_log_for_good() {
+        let mut b = Bench::new();
+        b.append(1);
+        b.sync(false);
+        b.append(1);
+        b.sim.fail_sync(1, Fault::Io);
+        let done = b.log.begin_sync(false).unwrap().run(&*b.disk);
+        assert!(b.log.synced(done).is_err());
+        assert!(b.log.fenced() && b.log.begin_sync(true).is_none());
+        assert_eq!(b.log.durable_offset(), 1, "the durable offset stays");
+        assert!(matches!(b.try_append(1), Err(AppendError::Fenced)));
+        assert!(b.log.close().is_err(), "no clean stop after that");
+        assert!(b.read(0, 1, 1).unwrap().is_some(), "what is durable is still served");
+    }
+
+    #[test]
+    fn a_full_disk_refuses_an_append_and_harms_nothing() {
+        let mut b = Bench::new();
+        b.append(3);
+        let size = b.log.size();
+        b.sim.fail_after(1, Fault::NoSpace);
+        assert!(matches!(b.try_append(2), Err(AppendError::Refused(_))));
+        assert_eq!((b.log.size(), b.log.end_offset(), b.log.fenced()), (size, 3, false));
+        let log = Path::new(DIR).join(log_name(0));
+        assert_eq!(b.sim.raw(&log).unwrap().len() as u64, size, "half a batch is cut off again");
+        b.append(2);
+        b.sync(false);
+        b.check_all();
+    }
+
+    #[test]
+    fn a_failing_device_fences_the_log() {
+        let mut b = Bench::new();
+        b.append(3);
+        b.sim.fail_after(1, Fault::Io);
+        assert!(matches!(b.try_append(2), Err(AppendError::Failed(_))));
+        assert!(b.log.fenced());
+    }
+
+    #[test]
+    fn a_segment_is_rolled_when_its_first_append_is_old() {
+        let mut b = Bench::new();
+        b.append(1);
+        b.wall += 10_000;
+        b.append(1);
+        assert_eq!(b.log.segment_count(), 1);
+        b.wall += 1;
+        b.append(1);
+        assert_eq!(b.log.segment_count(), 2);
+        b.check_all();
+    }
+
+    #[test]
+    fn retention_by_bytes_keeps_at_least_that_many() {
+        let mut b = Bench::new();
+        (0..80).for_each(|_| b.append(2));
+        assert!(b.log.expire(0, 3_000, -1).is_none(), "what is not durable does not expire");
+        b.sync(false);
+        assert!(b.log.expire(0, -1, -1).is_none());
+        let files = b.sim.files().len();
+        b.log.expire(0, 3_000, -1).unwrap().run(&*b.disk).unwrap();
+        assert!((3_000..6_000).contains(&b.log.size()), "{}", b.log.size());
+        assert!(b.log.start_offset() > 0 && b.sim.files().len() < files);
+        assert!(matches!(b.read(0, 1, 1), Err(super::super::ReadError::OutOfRange)));
+        b.check_all();
+        let start = b.log.start_offset();
+        assert!(b.reopen().is_uneventful());
+        assert_eq!(b.log.start_offset(), start);
+        b.log.expire(0, 0, -1).unwrap().run(&*b.disk).unwrap();
+        assert_eq!(b.log.segment_count(), 1, "the active segment stays");
+    }
+
+    #[test]
+    fn retention_by_time_looks_at_the_newest_record_of_a_segment() {
+        let mut b = Bench::new();
+        for _ in 0..80 {
+            b.append(1);
+            b.wall += 10;
+        }
+        b.sync(false);
+        let unlink = b.log.expire(b.wall, -1, 300).unwrap();
+        unlink.run(&*b.disk).unwrap();
+        let oldest = b.wall - 300;
+        let timestamp = |offset: i64| 1_000 + 10 * offset;
+        assert!(timestamp(b.log.start_offset() - 1) < oldest, "what is gone was old");
+        assert!(timestamp(b.log.segments[1].base - 1) >= oldest, "a segment goes when all of it is old");
+        b.check_all();
+    }
+
+    #[test]
+    fn trimming_moves_the_start_at_once_and_durably_with_the_mark() {
+        let mut b = Bench::new();
+        (0..60).for_each(|_| b.append(3));
+        b.sync(true);
+        b.log.trim(50);
+        assert_eq!(b.log.start_offset(), 50);
+        b.log.trim(20);
+        assert_eq!(b.log.start_offset(), 50, "it never moves back");
+        assert!(b.read(49, 60, 1).is_err());
+        b.log.begin_mark().run().unwrap();
+        b.sim.crash(Crash::LoseAll);
+        b.log = open(&b.disk, false).0;
+        assert_eq!(b.log.start_offset(), 50);
+        b.check_all();
+        b.log.trim(120);
+        let count = b.log.segment_count();
+        b.log.expire(0, -1, -1).unwrap().run(&*b.disk).unwrap();
+        assert!(b.log.segment_count() < count, "segments below the start go without any retention");
+        b.log.trim(i64::MAX);
+        assert_eq!(b.log.start_offset(), b.log.end_offset());
+    }
+
+    #[test]
+    fn every_header_from_an_offset_on_is_visited() {
+        let mut b = Bench::new();
+        for i in 0..40 {
+            b.append(1 + i % 3);
+        }
+        b.log.close().unwrap();
+        for from in 0..b.log.end_offset() {
+            let mut seen = Vec::new();
+            let mut visit = |h: &krappy_wire::batch::Header| seen.push(h.base_offset);
+            Log::open(&b.disk, Path::new(DIR), true, Some(from), &settings(), &mut visit).unwrap();
+            let expected: Vec<_> = b
+                .batches
+                .iter()
+                .filter(|(base, bytes)| last(*base, bytes) >= from)
+                .map(|(b, _)| *b)
+                .collect();
+            assert_eq!(seen, expected, "from {from}");
+        }
+    }
+
+    #[test]
+    fn unused_segments_let_go_of_their_index() {
+        let mut b = Bench::new();
+        (0..80).for_each(|_| b.append(2));
+        b.sync(true);
+        b.check_all();
+        // Once to see that they were used, once to see that they were not.
+        assert!(b.log.expire(0, -1, -1).is_none());
+        assert!(b.log.expire(0, -1, -1).is_none());
+        let sealed = &b.log.segments[0];
+        assert!(sealed.backing.file().is_none() && sealed.around(5).is_none(), "nothing is in memory");
+        b.check_all();
+        assert!(b.log.segments[0].around(5).is_some());
+        b.append(1);
+        b.sync(true);
+        assert!(b.reopen().is_uneventful());
+        b.check_all();
     }
 }

@@ -47,8 +47,8 @@ impl Log {
 }
 
 impl Lookup {
-    /// Offset and timestamp of the first record that is not older, if there is one. In a compressed batch: the offset of
-    /// the batch (or the log start offset, if that lies in it) and the batch's max timestamp. Runs on a worker.
+    /// Offset and timestamp of the first record that is not older, if there is one. In a compressed batch: the offset
+    /// of the batch (or the log start offset, if that lies in it) and the batch's max timestamp. Runs on a worker.
     pub fn run(self) -> io::Result<Option<(i64, i64)>> {
         for part in &self.parts {
             if let Some(found) = self.search(part)? {
@@ -114,5 +114,74 @@ impl Part {
             None => Start::Cold(segment.cold_end()),
         };
         Part { backing: segment.backing.clone(), base: segment.base, size: segment.size, start }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::IoSlice;
+
+    use super::super::Appended;
+    use super::super::testing::*;
+
+    #[test]
+    fn every_timestamp_is_answered_with_the_first_record_that_is_not_older() {
+        let mut b = Bench::new();
+        for _ in 0..60 {
+            // Records of a batch at wall, wall + 1, wall + 2.
+            b.append(3);
+            b.wall += 7;
+        }
+        b.sync(true);
+        for reopened in [false, true] {
+            if reopened {
+                b.reopen();
+            }
+            for timestamp in 990..=b.wall {
+                let record = |offset: i64| 1_000 + offset / 3 * 7 + offset % 3;
+                let first = (0..180).find(|o| record(*o) >= timestamp);
+                let found = b.log.lookup_timestamp(timestamp).run().unwrap();
+                assert_eq!(found, first.map(|o| (o, record(o))), "{timestamp}");
+            }
+        }
+        b.log.trim(100);
+        assert_eq!(b.log.lookup_timestamp(0).run().unwrap().unwrap().0, 100, "nothing below the start");
+    }
+
+    #[test]
+    fn a_compressed_batch_is_answered_as_a_whole() {
+        let mut b = Bench::new();
+        b.append(3);
+        let mut bytes = batch(3, 4, 5_000);
+        bytes[22] |= 4;
+        let crc = crc32c_of(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+        let appended =
+            Appended { base_offset: 3, last_offset: 6, size: bytes.len() as u32, max_timestamp: 5_003 };
+        b.log.append(&[IoSlice::new(&bytes)], &[appended], &settings(), 0).unwrap();
+        assert_eq!(b.log.lookup_timestamp(5_002).run().unwrap(), Some((3, 5_003)));
+        b.log.trim(5);
+        assert_eq!(b.log.lookup_timestamp(5_002).run().unwrap(), Some((5, 5_003)));
+    }
+
+    #[test]
+    fn timestamps_need_not_be_in_order() {
+        let mut b = Bench::new();
+        for wall in [3_000, 1_000, 2_000, 9_000, 4_000, 5_000] {
+            b.wall = wall;
+            (0..8).for_each(|_| b.append(1));
+        }
+        for (timestamp, offset) in [(0, 0), (3_000, 0), (3_001, 24), (9_000, 24)] {
+            let found = b.log.lookup_timestamp(timestamp).run().unwrap();
+            assert_eq!(found.map(|(o, _)| o), Some(offset), "{timestamp}");
+        }
+        assert_eq!(b.log.lookup_timestamp(9_001).run().unwrap(), None);
+    }
+
+    /// CRC-32C, bit by bit: the wire crate keeps its own to itself.
+    fn crc32c_of(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(u32::MAX, |crc, b| {
+            (0..8).fold(crc ^ u32::from(*b), |c, _| (c >> 1) ^ if c & 1 == 1 { 0x82f6_3b78 } else { 0 })
+        })
     }
 }

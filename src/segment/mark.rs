@@ -85,7 +85,9 @@ impl Mark {
             && (durable.segment..MOST_OFFSET).contains(&durable.offset)
             && offset.contains(&mark.log_start)
             && mark.generation < u64::MAX
-            && (durable.position > 0 || durable.offset == durable.segment);
+            && (durable.position > 0 || durable.offset == durable.segment)
+            && durable.position <= u64::from(u32::MAX)
+            && durable.offset - durable.segment <= i64::from(u32::MAX);
         sane.then_some(mark)
     }
 }
@@ -141,14 +143,19 @@ impl MarkFile {
     }
 }
 
-/// Makes the mark file anew with one slot: for a new partition, and where recovery found both slots bad. Its name is
-/// durable when the caller has synced the directory.
-pub fn create(disk: &dyn Disk, dir: &Path, mark: &Mark) -> io::Result<()> {
-    let file = disk.open(&dir.join(NAME), Open::Replace)?;
+/// The content of a mark file with one slot in use.
+pub fn content(mark: &Mark) -> [u8; 2 * SLOT] {
     let mut content = [0; 2 * SLOT];
     let at = slot_position(mark);
     content[at..at + SLOT].copy_from_slice(&mark.encode());
-    file.write_at(0, &[IoSlice::new(&content)])?;
+    content
+}
+
+/// Makes the mark file anew: for a new partition, and where recovery found both slots bad. Its name is durable when the
+/// caller has synced the directory.
+pub fn create(disk: &dyn Disk, dir: &Path, mark: &Mark) -> io::Result<()> {
+    let file = disk.open(&dir.join(NAME), Open::Replace)?;
+    file.write_at(0, &[IoSlice::new(&content(mark))])?;
     file.sync()
 }
 
@@ -160,4 +167,85 @@ fn write_slot(disk: &dyn Disk, path: &Path, mark: &Mark) -> io::Result<()> {
 
 fn slot_position(mark: &Mark) -> usize {
     if mark.generation.is_multiple_of(2) { 0 } else { SLOT }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::sim::{Crash, SimDisk};
+
+    fn mark(generation: u64, position: u64, offset: i64) -> Mark {
+        Mark { generation, durable: Boundary { segment: 100, position, offset }, log_start: 42 }
+    }
+
+    #[test]
+    fn a_mark_reads_back() {
+        let mark = mark(7, 4_096, 250);
+        assert_eq!(Mark::decode(&mark.encode()), Some(mark));
+        assert_eq!(slots(&content(&mark)), [None, Some(mark)]);
+    }
+
+    #[test]
+    fn every_flipped_bit_spoils_its_slot_and_the_other_one_counts() {
+        let (older, newer) = (mark(6, 10, 101), mark(7, 4_096, 250));
+        let good = [older.encode(), newer.encode()].concat();
+        assert_eq!(newest(&good), Some(newer));
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(newest(&bad), Some(if bit / 8 < SLOT { newer } else { older }), "bit {bit}");
+        }
+        for cut in 0..good.len() {
+            assert_eq!(newest(&good[..cut]), (cut >= SLOT).then_some(older), "{cut}");
+        }
+    }
+
+    #[test]
+    fn nonsense_with_a_good_checksum_is_no_mark() {
+        let good = mark(7, 4_096, 250);
+        let durable = good.durable;
+        for bad in [
+            Mark { log_start: -1, ..good },
+            Mark { durable: Boundary { offset: 99, ..durable }, ..good },
+            Mark { durable: Boundary { segment: -1, ..durable }, ..good },
+            Mark { durable: Boundary { offset: i64::MAX, ..durable }, ..good },
+            Mark { durable: Boundary { position: 0, ..durable }, ..good },
+            Mark { durable: Boundary { position: 1 << 32, ..durable }, ..good },
+            Mark { durable: Boundary { offset: 1 << 40, ..durable }, ..good },
+            Mark { generation: u64::MAX, ..good },
+        ] {
+            assert_eq!(Mark::decode(&bad.encode()), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn neither_part_of_a_mark_moves_back_and_a_crash_leaves_one_slot_whole() {
+        for n in 1..=8 {
+            let sim = SimDisk::new(n);
+            let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+            create(&*disk, Path::new("/"), &mark(1, 10, 101)).unwrap();
+            disk.sync_dir(Path::new("/")).unwrap();
+            let file = MarkFile::new(disk.clone(), Path::new("/"), mark(1, 10, 101));
+            sim.crash_at(n);
+            let boundary = |position, offset| Boundary { segment: 100, position, offset };
+            let writes = [(boundary(20, 102), 50), (boundary(15, 101), 40), (boundary(30, 103), 60)];
+            let written = writes.iter().take_while(|(b, start)| file.write(*b, *start).is_ok()).count();
+            sim.crash(Crash::Random(n));
+            let bytes = crate::disk::read_file(&*disk, Path::new("/mark")).unwrap();
+            let found = newest(&bytes).expect("one slot is whole");
+            let least = [(101, 42), (102, 50), (102, 50), (103, 60)][written];
+            assert!((found.durable.offset, found.log_start) >= least, "{found:?} after {written}");
+        }
+    }
+
+    #[test]
+    fn after_an_error_the_mark_is_not_written_again() {
+        let sim = SimDisk::new(1);
+        let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+        create(&*disk, Path::new("/"), &Mark::empty(0)).unwrap();
+        let file = MarkFile::new(disk, Path::new("/"), Mark::empty(0));
+        sim.fail_sync(1, crate::disk::sim::Fault::Io);
+        assert!(file.write(Mark::empty(0).durable, 0).is_err());
+        assert!(file.write(Mark::empty(0).durable, 0).is_err(), "the disk is well again, but who knows");
+    }
 }

@@ -16,32 +16,38 @@
 //! byte of every file.
 //!
 //! Read in this order: [`log`] (append, roll, retention), [`read`], [`sync`] (what workers do and why it is durable),
-//! [`segment`] and [`index`] (finding an offset), [`mark`], then [`recover`] with [`survey`], which is what all the rest
-//! makes possible.
+//! [`segment`] and [`index`] (finding an offset), [`mark`], then [`recover`] with [`zones`] and [`survey`], which
+//! is what all the rest makes possible.
 //!
-//! Invariants: what is below the durable offset survives a loss of power; bytes are never served unchecked; what recovery
-//! keeps is a prefix of what was appended; what it cannot keep it sets aside and reports, and destroys nothing.
+//! Invariants: what is below the durable offset survives a loss of power; bytes are never served unchecked; what
+//! recovery keeps is a prefix of what was appended; what it cannot keep it sets aside and reports, and destroys
+//! nothing.
 
 pub mod index;
 mod log;
 mod lookup;
 pub mod mark;
+mod names;
 pub mod quarantine;
 mod read;
 mod recover;
+mod report;
 #[allow(clippy::module_inception)]
 mod segment;
 pub mod survey;
 mod sync;
 pub mod torn;
 pub mod walk;
+mod zones;
 
 #[cfg(test)]
-mod testing;
+mod plausible;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use log::{AppendError, Appended, Log, LogSettings};
 pub use lookup::Lookup;
+pub use names::{Name, classify, index_name, log_name};
 pub use read::{Read, ReadError, Warm};
-pub use recover::{OpenError, Recovery};
-pub use segment::{index_name, log_name};
+pub use report::{OpenError, Recovery};
 pub use sync::{MarkWrite, Sync, Synced, Unlink};

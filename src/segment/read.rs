@@ -5,11 +5,11 @@
 //!        v               v                v
 //!   -----[batch][batch][batch][batch][batch]-----
 //!        \____________________________________/  one read_cached into one pooled buffer
-//!         skipped       \_______________/        what is handed out: the ends of the chunk are moved, nothing is copied
+//!         skipped       \_______________/        what is handed out: the ends of the chunk are moved, without a copy
 //! ```
 //!
-//! Invariant: every batch handed out has a matching checksum and the base offset that follows from the one before it (the
-//! first one: from its index entry), so a batch in the wrong place is as little served as a damaged one.
+//! Invariant: every batch handed out has a matching checksum and the base offset that follows from the one before it
+//! (the first one: from its index entry), so a batch in the wrong place is as little served as a damaged one.
 
 use std::io;
 use std::sync::Arc;
@@ -104,23 +104,21 @@ impl Log {
         }
         let until = until.min(self.end_offset());
         let segment = self.segment_at(from);
-        // In a gap between two segments the next record is the first of the later one.
-        let from = from.max(segment.base);
-        if from >= until {
+        if from.max(segment.base) >= until {
             return Ok(Read::Empty);
         }
-        if let Some(hole) = segment.hole_at(from) {
-            return Err(ReadError::Corrupt { first: hole.first, last: hole.last });
+        // In a gap between two segments the next record is the first of the later one.
+        let wanted = Wanted { from: from.max(segment.base), until, max_bytes };
+        match read_segment(segment, wanted, buffers) {
+            Err(ReadError::Corrupt { first, last }) => {
+                Err(ReadError::Corrupt { first: first.min(from), last })
+            }
+            other => other,
         }
-        let Some(near) = segment.around(from) else {
-            let job = WarmJob::Index(segment.cold_end());
-            return Ok(Read::Cold(Warm { backing: segment.backing.clone(), job }));
-        };
-        read_segment(segment, near, Wanted { from, until, max_bytes }, buffers)
     }
 
-    /// About how many bytes lie between two offsets, at most `most`; at least 1 if there is a record. Does no I/O: within
-    /// an index interval it interpolates.
+    /// About how many bytes lie between two offsets, at most `most`; at least 1 if there is a record. Does no I/O:
+    /// within an index interval it interpolates.
     pub fn bytes_between(&self, from: i64, until: i64, most: u64) -> u64 {
         let (from, until) = (from.max(self.start_offset()), until.min(self.end_offset()));
         if from >= until {
@@ -161,12 +159,14 @@ struct Wanted {
     max_bytes: usize,
 }
 
-fn read_segment(
-    segment: &Segment,
-    near: Between,
-    wanted: Wanted,
-    buffers: &mut Buffers,
-) -> Result<Read, ReadError> {
+fn read_segment(segment: &Segment, wanted: Wanted, buffers: &mut Buffers) -> Result<Read, ReadError> {
+    if let Some(hole) = segment.hole_at(wanted.from) {
+        return Err(ReadError::Corrupt { first: hole.first, last: hole.last });
+    }
+    let Some(near) = segment.around(wanted.from) else {
+        let job = WarmJob::Index(segment.cold_end());
+        return Ok(Read::Cold(Warm { backing: segment.backing.clone(), job }));
+    };
     let at = u64::from(near.at.position);
     let limit = segment.next_hole(at).unwrap_or(segment.size);
     let exact = segment.base + i64::from(near.at.relative) == wanted.from;
@@ -262,8 +262,8 @@ fn cut(bytes: &[u8], mut expected: i64, wanted: Wanted) -> Cut {
     Cut::Batches { from, to: at, next: expected }
 }
 
-/// The offsets that a damaged batch makes unreadable: its own if the batch behind it confirms its header, else up to the
-/// next boundary that the index knows.
+/// The offsets that a damaged batch makes unreadable: its own if the batch behind it confirms its header, else up to
+/// the next boundary that the index knows.
 fn damaged(cut: &Cut, bytes: &[u8], segment: &Segment, near: Between, wanted: Wanted) -> (i64, i64) {
     let next_entry = segment.base + i64::from(near.next.relative);
     let Cut::Damaged { at, expected } = *cut else {
@@ -278,5 +278,99 @@ fn damaged(cut: &Cut, bytes: &[u8], segment: &Segment, near: Between, wanted: Wa
             (expected, h.last_offset())
         }
         _ => (expected, next_entry.max(wanted.from + 1) - 1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::super::testing::*;
+    use super::*;
+
+    #[test]
+    fn a_read_keeps_to_max_bytes_and_until() {
+        let mut b = Bench::new();
+        (0..9).for_each(|_| b.append(2));
+        let one = b.batches[0].1.len();
+        for (from, until, max_bytes, next) in [
+            (0, 18, 3 * one, 6),
+            (0, 18, 3 * one - 1, 4),
+            (0, 18, 0, 2),
+            (1, 18, one, 2),
+            (0, 4, 1 << 20, 4),
+            (5, 18, 2 * one, 8),
+        ] {
+            let (bytes, got) = b.read(from, until, max_bytes).unwrap().unwrap();
+            assert_eq!(got, next, "from {from} until {until}, {max_bytes} bytes");
+            assert!(bytes.len() <= max_bytes.max(one));
+        }
+    }
+
+    #[test]
+    fn a_first_batch_larger_than_asked_for_comes_whole() {
+        let mut b = Bench::new();
+        b.append(1);
+        b.append(3_000);
+        b.append(1);
+        let large = b.batches[1].1.len();
+        assert!(large as u64 > 2 * LEAST);
+        for from in [1, 2, 3_000] {
+            let (bytes, next) = b.read(from, b.log.end_offset(), 1).unwrap().unwrap();
+            assert_eq!((bytes.len(), next), (large, 3_001), "from {from}");
+        }
+    }
+
+    #[test]
+    fn a_cold_read_works_after_warming() {
+        let mut b = Bench::new();
+        (0..60).for_each(|_| b.append(2));
+        b.reopen();
+        b.sim.cold(0.5);
+        b.check_all();
+        b.sim.cold(1.0);
+        let read = b.log.read(0, 10, 100, &mut b.buffers).unwrap();
+        assert!(matches!(read, Read::Cold(_)));
+    }
+
+    #[test]
+    fn a_damaged_batch_fails_alone() {
+        let mut b = Bench::new();
+        (0..9).for_each(|_| b.append(2));
+        let at: usize = b.batches[..4].iter().map(|(_, bytes)| bytes.len()).sum();
+        let log = Path::new(DIR).join("00000000000000000000.log");
+        b.sim.flip_bit(&log, (at as u64 + 70) * 8).unwrap();
+        for from in [8, 9] {
+            let Err(ReadError::Corrupt { first, last }) = b.read(from, 18, 1_000) else { panic!("served") };
+            assert_eq!((first, last), (8, 9));
+        }
+        assert_eq!(b.read(0, 18, 1_000).unwrap().unwrap().1, 8, "up to the damage");
+        assert_eq!(b.read(10, 18, 1_000).unwrap().unwrap().1, 18, "behind it");
+    }
+
+    #[test]
+    fn a_device_error_is_reported_as_one() {
+        let mut b = Bench::new();
+        (0..9).for_each(|_| b.append(2));
+        b.sim.break_range(&Path::new(DIR).join("00000000000000000000.log"), 0, 10).unwrap();
+        assert!(matches!(b.read(0, 2, 1), Err(ReadError::Io(_))));
+        b.append(1);
+        assert!(!b.log.fenced(), "a failed read does not stop appends");
+    }
+
+    #[test]
+    fn bytes_between_is_close_and_never_zero_before_a_record() {
+        let mut b = Bench::new();
+        (0..80).for_each(|_| b.append(2));
+        let end = b.log.end_offset();
+        let size = b.log.size();
+        assert_eq!(b.log.bytes_between(0, end, u64::MAX), size);
+        assert_eq!(b.log.bytes_between(0, end, 500), 500);
+        assert_eq!(b.log.bytes_between(end, end, 500), 0);
+        for from in 0..end {
+            let exact: usize = b.batches.iter().filter(|(base, _)| *base >= from).map(|(_, b)| b.len()).sum();
+            let about = b.log.bytes_between(from, end, u64::MAX);
+            assert!(about >= 1 && about.abs_diff(exact as u64) <= 400, "from {from}: {about}, {exact}");
+        }
     }
 }

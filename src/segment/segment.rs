@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use super::index::{self, Entry};
+use super::names::{index_name, log_name};
 use super::quarantine::Hole;
 use super::survey;
 use super::sync::IndexWrite;
@@ -62,16 +63,6 @@ pub struct Between {
     pub at: Entry,
     /// After, or the end of the segment.
     pub next: Entry,
-}
-
-/// `00000000000000000042.log`
-pub fn log_name(base: i64) -> String {
-    format!("{base:020}.log")
-}
-
-/// `00000000000000000042.index`
-pub fn index_name(base: i64) -> String {
-    format!("{base:020}.index")
 }
 
 impl Segment {
@@ -173,8 +164,8 @@ impl Segment {
         self.written = count;
     }
 
-    /// Writing the index file failed, so nobody knows what it holds: write it from the start next time. What is no longer
-    /// in memory cannot be written again; then the file stays damaged until the next start rebuilds it.
+    /// Writing the index file failed, so nobody knows what it holds: write it from the start next time. What is no
+    /// longer in memory cannot be written again; then the file stays damaged until the next start rebuilds it.
     pub fn index_failed(&mut self) {
         self.written = if self.first == 0 { 0 } else { self.first + self.hot.len() };
     }

@@ -1,16 +1,16 @@
 //! Finding out what a segment file holds, without changing anything.
 //!
-//! Up to the *solid* boundary, which the durable mark or the next segment vouches for, damage is rot: the range is noted
-//! as a [`Hole`] and the walk resumes behind it ([`solid`]). From there on damage is the end: the walk stops at the first
-//! batch that is not whole, intact and in sequence ([`tail`]).
+//! Up to the *solid* boundary, which the durable mark or the next segment vouches for, damage is rot: the range is
+//! noted as a [`Hole`] and the walk resumes behind it ([`solid`]). From there on damage is the end: the walk stops at
+//! the first batch that is not whole, intact and in sequence ([`tail`]).
 //!
 //! ```text
 //!  0                        solid                      end of file
 //!  [ rot is stepped over    | a torn batch ends it     ]
 //! ```
 //!
-//! Invariant: nothing is invented. Every boundary in the result lies before or behind a batch that is really there, or is
-//! one that the mark, the index or the next segment's name vouches for.
+//! Invariant: nothing is invented. Every boundary in the result lies before or behind a batch that is really there, or
+//! is one that the mark, the index or the next segment's name vouches for.
 
 use std::io;
 
@@ -26,6 +26,9 @@ use crate::disk::File;
 const INTERVAL: u64 = 4096;
 /// What the search for the next good batch reads at a time.
 const SEARCH_WINDOW: usize = 1 << 20;
+
+/// An index cannot express more offsets than this in one segment.
+const MOST_OFFSETS: i64 = u32::MAX as i64;
 
 /// What is known about the solid part of a file before it is surveyed.
 pub struct Known<'a> {
@@ -72,13 +75,14 @@ pub enum Stop {
 /// Surveys a file from its start to the solid boundary. An error is the device's.
 pub fn solid(file: &dyn File, known: &Known<'_>) -> io::Result<Survey> {
     let mut surveyor = Surveyor::new(file, (0, known.base), known.interval);
-    surveyor.solid_part(known)?;
+    let most = known.base + MOST_OFFSETS;
+    surveyor.solid_part(&Known { solid: (known.solid.0, known.solid.1.min(most)), ..*known })?;
     surveyor.boundary();
     Ok(surveyor.out)
 }
 
-/// Surveys a file from a boundary on, with checksums; `from` is a position and the offset that begins there. The index in
-/// the result is that of a file which begins at this boundary.
+/// Surveys a file from a boundary on, with checksums; `from` is a position and the offset that begins there. The index
+/// in the result is that of a file which begins at this boundary.
 pub fn tail(
     file: &dyn File,
     from: (u64, i64),
@@ -179,6 +183,10 @@ impl<'a> Surveyor<'a> {
                     self.out.stop = Some(Stop::Overlap);
                     return Ok(());
                 }
+                Step::Batch(header, _) if header.next_offset() - self.origin.1 > MOST_OFFSETS => {
+                    self.out.stop = Some(Stop::Torn(Flaw::Offset(header.base_offset)));
+                    return Ok(());
+                }
                 Step::Batch(header, _) => self.good(&header),
                 Step::Bad(flaw) => {
                     self.out.stop = Some(Stop::Torn(flaw));
@@ -218,7 +226,8 @@ impl<'a> Surveyor<'a> {
         }
     }
 
-    /// Notes the damage that begins here, or with the batch before if that turns out to be the bad one, and goes on behind.
+    /// Notes the damage that begins here, or with the batch before if that turns out to be the bad one, and goes on
+    /// behind.
     fn step_over(&mut self, known: &Known<'_>) -> io::Result<()> {
         if self.last_is_bad()?
             && let Some((at, offset)) = self.last.take()
@@ -260,8 +269,8 @@ impl<'a> Surveyor<'a> {
         Ok(self.search(from + 1, first, to)?.unwrap_or(to))
     }
 
-    /// Looks for a batch between `from` and a boundary, byte by byte. A value may hold something that looks like a batch, so
-    /// it counts only if what follows it agrees: another batch, or the boundary.
+    /// Looks for a batch between `from` and a boundary, byte by byte. A value may hold something that looks like a
+    /// batch, so it counts only if what follows it agrees: another batch, or the boundary.
     fn search(&self, from: u64, first: i64, to: (u64, i64)) -> io::Result<Option<(u64, i64)>> {
         let mut window = vec![0; SEARCH_WINDOW.min(to.0.saturating_sub(from) as usize)];
         let mut at = from;
@@ -302,5 +311,109 @@ impl<'a> Surveyor<'a> {
             Step::Batch(header, _) if header.next_offset() <= most => Ok(Some((walk.position, walk.offset))),
             _ => Ok(None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use krappy_wire::batch::Builder;
+
+    use super::super::testing::batch;
+    use super::*;
+    use crate::disk::sim::SimDisk;
+    use crate::disk::{Disk, Open};
+
+    fn file(content: &[u8]) -> Arc<dyn File> {
+        let sim = SimDisk::new(1);
+        sim.set_raw(Path::new("/f"), content).unwrap();
+        sim.open(Path::new("/f"), Open::Read).unwrap()
+    }
+
+    fn known(solid: (u64, i64), anchors: &[Entry]) -> Known<'_> {
+        Known { base: 0, solid, anchors, next_base: None, verify: true, interval: 1 }
+    }
+
+    /// Ten batches of two records; where each begins, and the end.
+    fn ten() -> (Vec<u8>, Vec<u64>) {
+        let mut bytes = Vec::new();
+        let mut starts = vec![0];
+        for i in 0..10 {
+            bytes.extend_from_slice(&batch(2 * i, 2, 1_000));
+            starts.push(bytes.len() as u64);
+        }
+        (bytes, starts)
+    }
+
+    #[test]
+    fn a_good_file_gives_every_boundary() {
+        let (bytes, starts) = ten();
+        for survey in [
+            solid(&*file(&bytes), &known((starts[10], 20), &[])).unwrap(),
+            tail(&*file(&bytes), (0, 0), starts[10], None, 1).unwrap(),
+        ] {
+            let positions: Vec<_> = survey.entries.iter().map(|e| u64::from(e.position)).collect();
+            assert_eq!((positions, survey.end, survey.batches), (starts.clone(), 20, 10));
+            assert!(survey.holes.is_empty() && survey.stop.is_none());
+        }
+    }
+
+    #[test]
+    fn rot_is_stepped_over_with_or_without_an_index() {
+        let (good, starts) = ten();
+        let anchor = Entry { relative: 14, position: starts[7] as u32, max_timestamp: 0 };
+        // The second record of a batch, its length field, its base offset, its last offset delta.
+        for at in [90, 8, 7, 26] {
+            for anchors in [&[][..], &[anchor]] {
+                let mut bytes = good.clone();
+                bytes[starts[4] as usize + at] ^= 1;
+                let survey = solid(&*file(&bytes), &known((starts[10], 20), anchors)).unwrap();
+                let hole = Hole { segment: 0, from: starts[4], to: starts[5], first: 8, last: 9 };
+                assert_eq!((survey.holes, survey.end, survey.batches), (vec![hole], 20, 9), "byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_tail_ends_at_the_first_bad_batch_even_if_good_ones_follow() {
+        let (mut bytes, starts) = ten();
+        bytes[starts[4] as usize + 90] ^= 1;
+        let survey = tail(&*file(&bytes), (starts[2], 4), starts[10], None, 1).unwrap();
+        assert_eq!((survey.position, survey.end, survey.batches), (starts[4], 8, 2));
+        assert_eq!(survey.stop, Some(Stop::Torn(Flaw::Batch(batch::BatchError::Crc))));
+        assert_eq!(survey.entries[1].position, (starts[3] - starts[2]) as u32, "counted from where it began");
+    }
+
+    #[test]
+    fn both_parts_end_where_the_next_file_begins() {
+        let (bytes, starts) = ten();
+        for next in [12, 13] {
+            let survey = tail(&*file(&bytes), (0, 0), starts[10], Some(next), 1).unwrap();
+            assert_eq!((survey.end, survey.stop), (12, Some(Stop::Overlap)));
+            let known = Known { next_base: Some(next), ..known((starts[10], 20), &[]) };
+            let survey = solid(&*file(&bytes), &known).unwrap();
+            assert_eq!((survey.end, survey.position, survey.stop), (12, starts[6], Some(Stop::Overlap)));
+        }
+    }
+
+    #[test]
+    fn a_batch_inside_a_value_is_not_taken_for_what_follows_damage() {
+        let mut bytes = batch(0, 1, 1_000);
+        let second = bytes.len();
+        let mut builder = Builder::open(&mut bytes, 0);
+        let nested = batch(3, 1, 1_000);
+        builder.push(&mut bytes, 0, None, Some(&nested), std::iter::empty());
+        builder.push(&mut bytes, 0, None, Some(b"more"), std::iter::empty());
+        builder.close(&mut bytes, 1, 0, None);
+        let third = bytes.len();
+        bytes.extend_from_slice(&batch(3, 1, 2_000));
+        bytes.extend_from_slice(&batch(4, 1, 2_000));
+        let end = bytes.len() as u64;
+        bytes[third - 1] ^= 1;
+        let survey = solid(&*file(&bytes), &known((end, 5), &[])).unwrap();
+        let hole = Hole { segment: 0, from: second as u64, to: third as u64, first: 1, last: 2 };
+        assert_eq!((survey.holes, survey.end), (vec![hole], 5));
     }
 }

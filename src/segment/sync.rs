@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use super::index::{self, Entry};
 use super::mark::{Boundary, MarkFile};
-use super::segment::{Backing, index_name, log_name};
+use super::names::{index_name, log_name};
+use super::segment::Backing;
 use super::torn;
 use crate::disk::{Disk, File, Open};
 
@@ -113,9 +114,9 @@ pub struct Unlink {
 }
 
 impl Unlink {
-    /// Runs on a worker. The new log start offset is made durable first: a crash halfway then leaves files that the next
-    /// start knows to be deleted, whichever of the removals survived. So the directory is not synced here: if that failed,
-    /// the names of new segments would be lost with it, and the sync that waits for them would not be told.
+    /// Runs on a worker. The new log start offset is made durable first: a crash halfway then leaves files that the
+    /// next start knows to be deleted, whichever of the removals survived. So the directory is not synced here: if that
+    /// failed, the names of new segments would be lost with it, and the sync that waits for them would not be told.
     pub fn run(self, disk: &dyn Disk) -> io::Result<()> {
         let log_start = self.mark.log_start;
         self.mark.run()?;

@@ -1,7 +1,7 @@
 //! Side files: what recovery cuts off is kept, never destroyed.
 //!
-//! `torn-<base>-<position>` holds the bytes that lay at that position of the segment with that base offset. They go when
-//! retention passes the segment. A second cut at the same place gets a number at the end.
+//! `torn-<base>-<position>` holds the bytes that lay at that position of the segment with that base offset. They go
+//! when retention passes the segment. A second cut at the same place gets a number at the end.
 //!
 //! Invariant: a side file has its final name only when it is whole and durable, and the cut is made after that.
 
@@ -22,8 +22,8 @@ pub fn parse_name(name: &str) -> Option<i64> {
     (parts.clone().count() >= 1 && parts.all(digits)).then_some(base)
 }
 
-/// Keeps `file[from..to]`, the end of the segment at `base`; returns the side file's name. If that has been done before,
-/// by a recovery that crashed, the file of that time is as good.
+/// Keeps `file[from..to]`, the end of the segment at `base`; returns the side file's name. If that has been done
+/// before, by a recovery that crashed, the file of that time is as good.
 pub fn keep_bytes(
     disk: &dyn Disk,
     dir: &Path,
@@ -33,6 +33,8 @@ pub fn keep_bytes(
     to: u64,
 ) -> io::Result<String> {
     let Some(name) = free_name(disk, dir, base, from, |kept| same_bytes(file, from, to, kept))? else {
+        // Its name may not be durable yet.
+        disk.sync_dir(dir)?;
         return Ok(name_of(base, from, 0));
     };
     copy_aside(disk, dir, &name, file, from, to)?;
@@ -131,4 +133,54 @@ fn free_name(
 
 fn same_bytes(file: &dyn File, from: u64, to: u64, kept: &dyn File) -> io::Result<bool> {
     Ok(kept.len()? == to - from && common_bytes(file, from, kept, 0, to - from)? == to - from)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::disk::sim::SimDisk;
+
+    const DIR: &str = "/";
+
+    fn keep(sim: &SimDisk, content: &[u8], from: u64) -> String {
+        let log = PathBuf::from("/log");
+        sim.set_raw(&log, content).unwrap();
+        let file = sim.open(&log, Open::Read).unwrap();
+        keep_bytes(sim, Path::new(DIR), 5, &*file, from, content.len() as u64).unwrap()
+    }
+
+    #[test]
+    fn the_same_cut_is_kept_once_and_another_one_under_another_name() {
+        let sim = SimDisk::new(1);
+        assert_eq!(keep(&sim, b"good torn", 5), "torn-00000000000000000005-5");
+        assert_eq!(keep(&sim, b"good torn", 5), "torn-00000000000000000005-5", "a recovery that is repeated");
+        assert_eq!(sim.files().len(), 2);
+        assert_eq!(keep(&sim, b"good gone", 5), "torn-00000000000000000005-5-1", "nothing is overwritten");
+        assert_eq!(sim.raw(Path::new("/torn-00000000000000000005-5")).unwrap(), b"torn");
+        assert_eq!(sim.raw(Path::new("/torn-00000000000000000005-5-1")).unwrap(), b"gone");
+    }
+
+    #[test]
+    fn side_files_go_with_their_segment() {
+        let sim = SimDisk::new(1);
+        keep(&sim, b"good torn", 5);
+        remove_before(&sim, Path::new(DIR), 5).unwrap();
+        assert_eq!(sim.files().len(), 2);
+        remove_before(&sim, Path::new(DIR), 6).unwrap();
+        assert_eq!(sim.files(), [PathBuf::from("/log")]);
+    }
+
+    #[test]
+    fn common_bytes_are_counted_up_to_the_first_difference_or_end() {
+        let sim = SimDisk::new(1);
+        for (name, content) in [("/a", &b"__abcdef"[..]), ("/b", b"abcxef"), ("/c", b"ab")] {
+            sim.set_raw(Path::new(name), content).unwrap();
+        }
+        let [a, b, c] = ["/a", "/b", "/c"].map(|n| sim.open(Path::new(n), Open::Read).unwrap());
+        assert_eq!(common_bytes(&*a, 2, &*b, 0, 6).unwrap(), 3);
+        assert_eq!(common_bytes(&*a, 2, &*c, 0, 6).unwrap(), 2);
+        assert_eq!(common_bytes(&*a, 2, &*a, 2, 6).unwrap(), 6);
+    }
 }

@@ -1,7 +1,7 @@
 //! Walking the batches of a segment file one after the other.
 //!
-//! Invariant: a batch is yielded only if its header parses, it lies whole before the limit, and its base offset is the one
-//! expected there: the batch's own checksum does not cover the base offset, so continuity is what checks it. With
+//! Invariant: a batch is yielded only if its header parses, it lies whole before the limit, and its base offset is the
+//! one expected there: the batch's own checksum does not cover the base offset, so continuity is what checks it. With
 //! `verify`, the checksum matches as well.
 
 use std::io;
@@ -14,6 +14,8 @@ use crate::disk::File;
 const WINDOW: usize = 64 << 10;
 /// What is read at a time where only the headers of large batches are needed.
 const GLANCE: usize = 512;
+/// What counts as large.
+const GLANCE_FROM: usize = 4 << 10;
 
 /// A position in a file of batches.
 pub struct Walk<'a> {
@@ -102,7 +104,8 @@ impl<'a> Walk<'a> {
         Ok(Step::Batch(header, at))
     }
 
-    /// The bytes of the batch that the walk stands before, which a verifying step would read: whole if it fits the limit.
+    /// The bytes of the batch that the walk stands before, which a verifying step would read: whole if it fits the
+    /// limit.
     pub fn batch(&mut self, size: usize) -> io::Result<&[u8]> {
         self.bytes(size)
     }
@@ -119,7 +122,7 @@ impl<'a> Walk<'a> {
     }
 
     fn fill(&mut self, len: usize) -> io::Result<()> {
-        let glance = !self.verify && self.last_size > WINDOW / 4;
+        let glance = !self.verify && self.last_size > GLANCE_FROM;
         let want = len.max(if glance { GLANCE } else { WINDOW });
         let left = usize::try_from(self.limit - self.position).unwrap_or(usize::MAX);
         let want = want.min(left);

@@ -87,7 +87,9 @@ impl Script for Admin {
         let (_, asked) = self.open.remove(at);
         match (asked, reply) {
             (Asked::Create(n) | Asked::Confirm(n), Reply::Topic(_)) => self.made[n] = true,
-            (Asked::Create(n), Reply::Error { code, .. }) if code == ErrorCode::TopicAlreadyExists.number() => {
+            (Asked::Create(n), Reply::Error { code, .. })
+                if code == ErrorCode::TopicAlreadyExists.number() =>
+            {
                 let name = self.topics[n].name;
                 self.ask(Asked::Confirm(n), &Request::DescribeTopic { topic: name }, link);
             }

@@ -126,7 +126,9 @@ impl Churn {
         let step = self.step;
         match (step, reply) {
             (Step::Look | Step::Create, Reply::Topic(info)) => self.lives_as(info.id, ctx),
-            (Step::Look, Reply::Error { code, .. }) if code == ErrorCode::UnknownTopicOrPartition.number() => {
+            (Step::Look, Reply::Error { code, .. })
+                if code == ErrorCode::UnknownTopicOrPartition.number() =>
+            {
                 self.step = Step::Create;
             }
             (Step::Register, Reply::ProducerRegistered { producer_id, producer_epoch, .. }) => {
@@ -222,8 +224,12 @@ impl Script for Churn {
             }
             Step::Subscribe => {
                 self.new_stream();
-                let request =
-                    Request::RegisterConsumer { topic: NAME, group: "", partition: -1, start: Start::Earliest };
+                let request = Request::RegisterConsumer {
+                    topic: NAME,
+                    group: "",
+                    partition: -1,
+                    start: Start::Earliest,
+                };
                 link.request(self.stream, &request)
             }
             Step::Read => {

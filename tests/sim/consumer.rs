@@ -249,8 +249,8 @@ impl Consumer {
     }
 }
 
-/// One part of a Records reply: whole batches without a gap, from its position to its end, and nothing that readers must
-/// not see.
+/// One part of a Records reply: whole batches without a gap, from its position to its end, and nothing that readers
+/// must not see.
 fn check_part(topic: Topic, part: &RecordsPart<'_>, ctx: &mut Ctx<'_>, read: &mut u64) -> Result<(), String> {
     if part.next > part.high_watermark.max(part.position) {
         return Err(format!("was shown records up to {} above {}", part.next, part.high_watermark));
@@ -319,6 +319,9 @@ impl Script for Consumer {
 
     fn describe(&self) -> String {
         let how = if self.subscribes { "subscribes" } else { "polls" };
-        format!("consumer {} of {} ({how} from {:?}, read {})", self.number, self.plan.name, self.start, self.read)
+        format!(
+            "consumer {} of {} ({how} from {:?}, read {})",
+            self.number, self.plan.name, self.start, self.read
+        )
     }
 }

@@ -1,8 +1,8 @@
 //! The network: connections as pairs of byte pipes in memory, which chop, delay, fill up and break as the seed says.
 //!
-//! Invariant: readiness is signalled as an edge-triggered poll does, and not more often than it must be: bytes or room are
-//! announced only if the server has met the end of them since the last announcement (`WouldBlock`, or a short read or
-//! write). A server that forgets readiness therefore hangs here.
+//! Invariant: readiness is signalled as an edge-triggered poll does, and not more often than it must be: bytes or room
+//! are announced only if the server has met the end of them since the last announcement (`WouldBlock`, or a short read
+//! or write). A server that forgets readiness therefore hangs here.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

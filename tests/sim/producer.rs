@@ -139,7 +139,8 @@ impl Producer {
     }
 
     fn session(&self, link: &Link) -> u64 {
-        let run = if self.kind == Kind::Idempotent { self.idempotent.incarnation } else { link.serial.into() };
+        let run =
+            if self.kind == Kind::Idempotent { self.idempotent.incarnation } else { link.serial.into() };
         u64::from(self.number) << 32 | run
     }
 
@@ -231,8 +232,11 @@ impl Producer {
         let by = ProducerSequence { producer_id, epoch, base_sequence: batch.sequence };
         let bytes = prepared(&batch.ids, batch.timestamp, Some(by));
         let partition = self.idempotent.partition;
-        let publish =
-            Publish { acks: self.acks, parts: vec![(partition, batch.ids.clone())], sequence: batch.sequence };
+        let publish = Publish {
+            acks: self.acks,
+            parts: vec![(partition, batch.ids.clone())],
+            sequence: batch.sequence,
+        };
         let request = Request::Publish { acks: self.acks, partition, body: Body::Batch(&bytes) };
         self.publish(link, &request, publish);
     }
@@ -246,7 +250,10 @@ impl Producer {
             ctx.history.bad(format!("{}: wanted a durable ack, got {level:?}", self.describe()));
         }
         let fits = told.len() == publish.parts.len()
-            && told.iter().zip(&publish.parts).all(|(t, (p, ids))| (t.partition, t.count as usize) == (*p, ids.len()));
+            && told
+                .iter()
+                .zip(&publish.parts)
+                .all(|(t, (p, ids))| (t.partition, t.count as usize) == (*p, ids.len()));
         if !fits {
             return ctx.history.bad(format!("{}: sent {:?}, told {told:?}", self.describe(), publish.parts));
         }
@@ -287,15 +294,18 @@ impl Producer {
         match code {
             Some(ErrorCode::StorageError | ErrorCode::Draining) => {}
             // The batch before this one was refused; both are sent again.
-            Some(ErrorCode::OutOfOrderSequence) if self.idempotent.batches.front().is_some_and(|b| b.sequence < publish.sequence) => {}
+            Some(ErrorCode::OutOfOrderSequence)
+                if self.idempotent.batches.front().is_some_and(|b| b.sequence < publish.sequence) => {}
             Some(ErrorCode::OutOfOrderSequence | ErrorCode::DuplicateSequence) if !unanswered => {}
             Some(ErrorCode::OutOfOrderSequence) if !self.is_safe() => self.start_anew(),
-            _ => ctx.history.bad(format!("{}: batch {} refused: {message}", self.describe(), publish.sequence)),
+            _ => {
+                ctx.history.bad(format!("{}: batch {} refused: {message}", self.describe(), publish.sequence))
+            }
         }
     }
 
-    /// Acknowledged batches are gone, so the broker waits for numbers that never come: only a new producer id helps. What
-    /// was not answered is given up.
+    /// Acknowledged batches are gone, so the broker waits for numbers that never come: only a new producer id helps.
+    /// What was not answered is given up.
     fn start_anew(&mut self) {
         let incarnation = self.idempotent.incarnation + 1;
         self.idempotent =

@@ -48,7 +48,7 @@ impl Script for Rude {
         self.ops -= 1;
         self.sent += 1;
         match self.manner {
-            Manner::Cuts if self.sent % 3 == 0 => link.leave(),
+            Manner::Cuts if self.sent.is_multiple_of(3) => link.leave(),
             Manner::Cuts if self.sent % 3 == 1 => Rude::cut(link, ctx),
             Manner::Cuts => {}
             Manner::Deaf => {

@@ -158,7 +158,10 @@ impl Bench {
             match (asked, reply) {
                 (Asked::Create(name), Reply::Topic(_)) => self.created.push(name),
                 (Asked::Delete(name), Reply::Deleted) => self.deleted.push(name),
-                (Asked::Publish(name, partition, ids), Reply::Published { level, parts: Parts::One(part) }) => {
+                (
+                    Asked::Publish(name, partition, ids),
+                    Reply::Published { level, parts: Parts::One(part) },
+                ) => {
                     let topic = usize::from(name == LAZY);
                     let durable = level == Level::Durable;
                     self.history.acked(topic, partition, part.base_offset, &ids, durable);
@@ -297,7 +300,8 @@ impl Bench {
     fn publish_by(&mut self, producer_id: i64) -> Result<(), Crashed> {
         let id = content::id(2, 10, self.next as u32);
         let number = self.next as u32;
-        self.history.sent(id, Sent { topic: 0, partition: 0, session: 99, number, gapless: false, timestamp: 0 });
+        self.history
+            .sent(id, Sent { topic: 0, partition: 0, session: 99, number, gapless: false, timestamp: 0 });
         self.send_one(id, ProducerSequence { producer_id, epoch: 0, base_sequence: 0 })
     }
 

@@ -2,8 +2,8 @@
 //! what goes wrong.
 //!
 //! Invariant: everything that happens follows from the seed. A step lets a moment of virtual time pass, bytes arrive,
-//! jobs run, clients act, and gives the server a turn only if the poll loop would have returned: an event, a completion,
-//! a new connection, work left over, or a deadline.
+//! jobs run, clients act, and gives the server a turn only if the poll loop would have returned: an event, a
+//! completion, a new connection, work left over, or a deadline.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::Hasher;
@@ -135,12 +135,8 @@ impl World {
     /// Makes the clients of the plan.
     fn hire(&mut self) {
         let plan = &self.plan;
-        let ctx = &mut Ctx {
-            rng: &mut self.rng,
-            history: &mut self.history,
-            wall: self.now.wall,
-            quiet: false,
-        };
+        let ctx =
+            &mut Ctx { rng: &mut self.rng, history: &mut self.history, wall: self.now.wall, quiet: false };
         let mut scripts: Vec<Box<dyn Script>> = vec![Box::new(Admin::new(&plan.topics, plan.ops))];
         if ctx.rng.below(2) == 0 {
             scripts.push(Box::new(Churn::new(1, 3, 3 * plan.ops)));
@@ -313,7 +309,8 @@ impl World {
         if !failed && !self.server().broker().is_idle() {
             self.history.bad("a clean stop does not end");
         }
-        let closed = if failed { Ok(()) } else { self.server.as_mut().expect("running").broker_mut().close() };
+        let closed =
+            if failed { Ok(()) } else { self.server.as_mut().expect("running").broker_mut().close() };
         let disk = self.disk_for_broker();
         while !self.workers.is_idle() {
             drop(self.workers.pass(&disk));
@@ -408,7 +405,10 @@ impl World {
             }
             settled &= !client.link.is_open();
         }
-        settled && self.server().connections() == 0 && self.workers.is_idle() && self.server().broker().is_idle()
+        settled
+            && self.server().connections() == 0
+            && self.workers.is_idle()
+            && self.server().broker().is_idle()
     }
 
     /// Nobody is connected: nothing of anybody may be left.
@@ -419,7 +419,8 @@ impl World {
         }
     }
 
-    /// After the longest `flush.ms`, topics that have one lose nothing to a power cut; the others nothing to a clean stop.
+    /// After the longest `flush.ms`, topics that have one lose nothing to a power cut; the others nothing to a clean
+    /// stop.
     fn last_restart(&mut self) {
         if !self.is_well() {
             return;
@@ -619,8 +620,10 @@ impl World {
         client.tapped.extend(wire.borrow_mut().take_tap());
         while let Ok(Split::Whole { code, payload, consumed }) = frame::split(&client.tapped, u32::MAX) {
             let (head, body) = Head::read(payload).expect("a frame holds its head");
-            if let Ok(Some(Reply::Published { level: Level::Durable, parts: told })) = Reply::decode(code, body)
-                && let (Some((name, _)), Some(sent)) = (client.script.topic(), client.script.open_publish(head))
+            if let Ok(Some(Reply::Published { level: Level::Durable, parts: told })) =
+                Reply::decode(code, body)
+                && let (Some((name, _)), Some(sent)) =
+                    (client.script.topic(), client.script.open_publish(head))
             {
                 for (part, (_, ids)) in told.iter().zip(sent) {
                     let data = &self.plan.config.data_dir;
@@ -628,7 +631,8 @@ impl World {
                     let id = *ids.last().expect("a publish has records");
                     let offset = part.base_offset + ids.len() as i64 - 1;
                     if audit::is_durable(&self.disk, data, at, offset, id) == Some(false) {
-                        self.history.bad(format!("{at:?}: {offset} is called durable and is not on the device"));
+                        self.history
+                            .bad(format!("{at:?}: {offset} is called durable and is not on the device"));
                     }
                 }
             }

@@ -71,6 +71,7 @@ impl ConsumerBuilder {
             positions: BTreeMap::new(),
             high_watermarks: BTreeMap::new(),
             later: None,
+            heard: Instant::now(),
             credit: self.buffer_bytes,
             client: self.client,
         };
@@ -104,6 +105,8 @@ pub struct Consumer {
     high_watermarks: BTreeMap<i32, i64>,
     /// An error that was met after records which were handed out first.
     later: Option<Error>,
+    /// When the broker last sent anything here.
+    heard: Instant,
     credit: u32,
 }
 
@@ -121,8 +124,8 @@ struct Inbox {
 }
 
 impl Consumer {
-    /// Waits up to `timeout` for records. Returns what has arrived, at least one frame's worth; empty when nothing came,
-    /// also while the broker cannot be reached.
+    /// Waits up to `timeout` for records. Returns what has arrived, at least one frame's worth; empty when nothing
+    /// came, also while the broker cannot be reached.
     ///
     /// An error about a position (see [`Error::Unreadable`], [`Error::Compressed`]) comes again at each poll until
     /// [`Consumer::seek`] moves away from it.
@@ -143,7 +146,11 @@ impl Consumer {
             if self.lanes.is_empty() && !self.resume(until)? {
                 return Ok(records);
             }
-            let Some((stream, answer)) = self.arrival(until) else { return Ok(records) };
+            let Some((stream, answer)) = self.arrival(until) else {
+                self.make_sure();
+                return Ok(records);
+            };
+            self.heard = Instant::now();
             if !self.lanes.iter().any(|l| l.stream == stream) {
                 continue;
             }
@@ -283,6 +290,18 @@ impl Consumer {
                 return None;
             }
             arrived = self.inbox.more.wait_timeout(arrived, left).expect("the inbox does not panic").0;
+        }
+    }
+
+    /// Asks for a sign of life when none came for long: a broker whose machine has vanished says nothing either.
+    fn make_sure(&mut self) {
+        let limit = self.client.shared.request_timeout();
+        if self.heard.elapsed() < limit {
+            return;
+        }
+        self.heard = Instant::now();
+        if self.link.call(0, &Request::Ping, limit).is_err() {
+            self.link.end(Error::Disconnected("the broker gives no sign of life".into()));
         }
     }
 

@@ -61,6 +61,12 @@ struct Routes {
 }
 
 /// What the broker said about itself in its greeting.
+///
+/// ```no_run
+/// let info = krappy_client::Client::connect("127.0.0.1:9092")?.broker();
+/// println!("{} serves {}", info.software, info.cluster_id);
+/// # Ok::<(), krappy_client::Error>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BrokerInfo {
     /// Version of the broker's software.
@@ -276,7 +282,8 @@ fn greet(stream: &TcpStream, address: &str, client: &str) -> Result<BrokerInfo, 
     let mut reading = stream;
     reading.read_exact(&mut first).map_err(|e| match e.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Error::TimedOut("the broker did not greet"),
-        _ => not_krappy("it closed the connection without a greeting".into()),
+        // A broker that is just being stopped does this as well, so it may be tried again.
+        _ => Error::Disconnected(format!("{address} closed the connection without a greeting")),
     })?;
     if &first == b"HTTP" {
         return Err(not_krappy("that port speaks HTTP".into()));

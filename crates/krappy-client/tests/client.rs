@@ -7,7 +7,7 @@ use krappy_client::{Client, Error, ErrorCode};
 use krappy_wire::native::{Head, Reply, Request};
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::time::Duration;
+use std::sync::mpsc;
 
 fn ping(peer: &mut Peer) -> Head {
     peer.request(|head, request| {
@@ -153,14 +153,16 @@ fn a_stranger_on_the_port_is_named() {
 
 #[test]
 fn a_closed_client_says_so_and_wakes_who_waits() {
-    let fake = Fake::new(vec![script(|peer| {
+    let (arrived, wait) = mpsc::channel();
+    let fake = Fake::new(vec![script(move |peer| {
         ping(peer);
+        arrived.send(()).unwrap();
         assert!(peer.try_request(|_, _| ()).is_none());
     })]);
     let client = fake.client();
     let waiting = client.clone();
     let asked = std::thread::spawn(move || waiting.admin().ping());
-    std::thread::sleep(Duration::from_millis(50));
+    wait.recv().unwrap();
     client.close();
     assert!(matches!(asked.join().unwrap(), Err(Error::Closed | Error::Disconnected(_))));
     assert_eq!(client.admin().ping(), Err(Error::Closed));

@@ -3,7 +3,7 @@
 mod fake;
 
 use fake::{Fake, batch, script};
-use krappy_client::{Consumer, Error, ErrorCode, Start};
+use krappy_client::{Client, Consumer, Error, ErrorCode, Start};
 use krappy_wire::native::{RecordsPart, Reply, Request};
 use std::time::Duration;
 
@@ -165,5 +165,36 @@ fn a_poll_without_news_is_empty_and_iteration_goes_on() {
     drop(consumer);
     client.close();
     assert!(asking.join().unwrap().is_err());
+    fake.join();
+}
+
+#[test]
+fn a_broker_that_gives_no_sign_of_life_is_left_for_a_new_connection() {
+    let fake = Fake::new(vec![
+        script(|peer| {
+            peer.register_consumer(&[(0, 3)]);
+            peer.request(|_, r| assert_eq!(r, Request::Ping));
+            // No answer: the client gives up on this connection.
+            assert!(peer.try_request(|_, _| ()).is_none());
+        }),
+        script(|peer| {
+            let (_, start, head) = peer.register_consumer(&[(0, 3)]);
+            assert_eq!(start, Start::Offset(3));
+            peer.records(head, 0, 3, &batch(3, &["a"]), 4);
+            while peer.try_request(|_, _| ()).is_some() {}
+        }),
+    ]);
+    let short = Duration::from_millis(400);
+    let client = Client::builder().request_timeout(short).connect(fake.address.clone()).unwrap();
+    let mut consumer = client.consumer("t").build().unwrap();
+    let records = loop {
+        let records = consumer.poll(short).unwrap();
+        if !records.is_empty() {
+            break records;
+        }
+    };
+    assert_eq!(records.iter().next().unwrap().offset, 3);
+    drop(consumer);
+    client.close();
     fake.join();
 }

@@ -197,3 +197,19 @@ fn dropping_a_producer_fails_what_was_not_delivered() {
     client.close();
     fake.join();
 }
+
+#[test]
+fn a_panicking_callback_harms_nobody_else() {
+    let fake = Fake::new(vec![script(|peer| {
+        peer.register_producer(1, 9);
+        for offset in 0..2 {
+            let (head, _, _) = peer.publish();
+            peer.published(head, 0, offset, 1);
+        }
+    })]);
+    let producer = fake.client().producer("t").build().unwrap();
+    let first = producer.send_with(Record::new("a"), |_| panic!("on purpose")).unwrap();
+    assert_eq!(first.wait().unwrap().offset, 0);
+    assert_eq!(producer.send(Record::new("b")).unwrap().wait().unwrap().offset, 1);
+    fake.join();
+}

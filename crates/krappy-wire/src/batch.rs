@@ -328,8 +328,8 @@ pub struct ProducerSequence {
 
 /// Writes one uncompressed batch at the end of a buffer, record by record.
 ///
-/// The buffer is passed to each call rather than owned, so that the broker can build straight into the bytes it is about
-/// to write, and a client into the frame it is about to send.
+/// The buffer is passed to each call rather than owned, so that the broker can build straight into the bytes it is
+/// about to write, and a client into the frame it is about to send.
 #[derive(Debug)]
 pub struct Builder {
     start: usize,

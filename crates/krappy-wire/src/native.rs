@@ -123,7 +123,8 @@ pub enum Request<'a> {
     Publish {
         /// What to wait for.
         acks: Level,
-        /// The partition, or -1 for the one each key belongs to. -1 with a prepared batch is malformed.
+        /// The partition, or -1 for the one each key belongs to. -1 with a prepared batch is malformed, and so is
+        /// anything below -1.
         partition: i32,
         /// What to append.
         body: Body<'a>,
@@ -389,7 +390,7 @@ impl<'a> Request<'a> {
                 let acks = Level::from_number(r.u8()?).ok_or(Malformed::BadValue)?;
                 let partition = r.i32()?;
                 let body = match r.u8()? {
-                    0 => Body::Plain(PlainRecords::decode(&mut r)?),
+                    0 if partition >= -1 => Body::Plain(PlainRecords::decode(&mut r)?),
                     1 if partition >= 0 => Body::Batch(r.rest()),
                     _ => return Err(Malformed::BadValue),
                 };

@@ -1,5 +1,5 @@
-//! Holds `docs/PROTOCOL.md` to the code. The page promises a stranger that the bytes are as it says, so every code, every
-//! field table and the worked example are read out of it and compared with what this crate encodes.
+//! Holds `docs/PROTOCOL.md` to the code. The page promises a stranger that the bytes are as it says, so every code,
+//! every field table and the worked example are read out of it and compared with what this crate encodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 

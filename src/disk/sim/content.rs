@@ -1,8 +1,8 @@
 //! The content of one simulated file, as a running process sees it and as a power cut leaves it.
 //!
-//! Invariant: `durable` changes only by a successful sync or a crash; between the two, `visible` is `durable` with every
-//! unsynced change applied in order. A change that a failed sync has covered stays visible and can never become durable:
-//! that is what Linux does with pages whose write-back failed.
+//! Invariant: `durable` changes only by a successful sync or a crash; between the two, `visible` is `durable` with
+//! every unsynced change applied in order. A change that a failed sync has covered stays visible and can never become
+//! durable: that is what Linux does with pages whose write-back failed.
 
 use super::Rng;
 

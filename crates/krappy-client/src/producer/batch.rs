@@ -5,6 +5,7 @@ use crate::error::Error;
 use crate::record::Record;
 use krappy_wire::batch::{Builder, ProducerSequence, set_producer};
 use krappy_wire::native::Level;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -50,7 +51,9 @@ impl Settled {
         let Waiting { fate, callbacks } = self.waiting;
         fate.settle(self.outcome.clone());
         for (index, callback) in callbacks {
-            callback(of_index(self.outcome.clone(), index));
+            let outcome = of_index(self.outcome.clone(), index);
+            // A panic there was printed there; it must not take the thread that serves everybody else with it.
+            let _ = catch_unwind(AssertUnwindSafe(move || callback(outcome)));
         }
     }
 }

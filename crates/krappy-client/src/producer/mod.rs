@@ -67,14 +67,15 @@ impl ProducerBuilder {
         }
     }
 
-    /// What to wait for. [`Level::Durable`] unless set. With [`Level::None`] nothing is answered, so nothing is retried.
+    /// What to wait for. [`Level::Durable`] unless set. With [`Level::None`] nothing is answered, so nothing is
+    /// retried.
     pub fn acks(mut self, level: Level) -> Self {
         self.acks = level;
         self
     }
 
-    /// Whether retries must not double records; on unless set. Without it a retry may double a batch, and one batch at a
-    /// time is on its way to each partition so that order still holds.
+    /// Whether retries must not double records; on unless set. Without it a retry may double a batch, and one batch at
+    /// a time is on its way to each partition so that order still holds.
     pub fn idempotent(mut self, on: bool) -> Self {
         self.idempotent = on;
         self
@@ -176,8 +177,8 @@ impl Producer {
         self.enqueue(&record, None)
     }
 
-    /// Like [`Producer::send`], with a function that is called once with the outcome, on a thread of the client. It must
-    /// not block and must not send.
+    /// Like [`Producer::send`], with a function that is called once with the outcome, on a thread of the client. It
+    /// must not block and must not send.
     ///
     /// ```no_run
     /// # let client = krappy_client::Client::connect("127.0.0.1:9092")?;
@@ -254,10 +255,10 @@ impl Producer {
         let partition = choose(record, &state.queue)?;
         let delivery = state.queue.push(partition, record, now_ms(), Instant::now(), callback);
         drop(state);
-        if self.eager {
-            self.sender.nudge()
-        } else {
-            self.sender.wake()
+        // Only a new batch changes what there is to do: one that is open already waits for its linger or for an answer,
+        // and both wake the thread by themselves.
+        if delivery.index == 0 {
+            if self.eager { self.sender.nudge() } else { self.sender.wake() }
         }
         Ok(delivery)
     }

@@ -8,7 +8,8 @@
 //! * After any refusal nothing is sent until the batches already on their way are answered: they followed a gap, so the
 //!   broker refuses them too.
 //! * A batch that was refused for good leaves a gap in the numbers; those behind it are renumbered to close it.
-//! * A batch that may be stored (its answer got lost) keeps its number until it is answered. When such a batch has to be
+//! * A batch that may be stored (its answer got lost) keeps its number until it is answered. When such a batch has to
+//!   be
 //!   given up, or the broker has forgotten the producer, the numbers mean nothing any more: once nothing is uncertain,
 //!   a new producer id starts again from 0.
 

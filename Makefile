@@ -1,0 +1,36 @@
+# The commands of the project. `make test` is what must pass before a commit; `.ci/run` is that and a round of fuzzing.
+CARGO ?= cargo
+# Seconds for each fuzz target.
+FUZZ_SECONDS ?= 20
+
+.PHONY: test lint fmt fuzz-smoke fuzz-seed bench install-test-deps
+
+test: lint
+	# The tests start the real binaries, which Cargo does not build for them across packages.
+	$(CARGO) build --locked --workspace --bins
+	$(CARGO) test --locked --workspace --no-fail-fast
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private-intra-doc-links" $(CARGO) doc --locked --workspace --no-deps --document-private-items --quiet
+
+# rustfmt leaves comments alone on the stable toolchain, so the second command wraps them.
+fmt:
+	$(CARGO) fmt --all
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml
+	scripts/wrap-comments.py
+
+fuzz-smoke:
+	$(CARGO) test --locked --manifest-path fuzz/Cargo.toml --lib
+	scripts/fuzz-smoke.sh $(FUZZ_SECONDS)
+
+fuzz-seed:
+	scripts/fuzz-seed.sh
+
+bench:
+	scripts/bench.sh
+
+install-test-deps:
+	scripts/install-test-deps.sh
