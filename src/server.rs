@@ -253,27 +253,36 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    /// Makes sure that a large half-read frame has its size reserved. `false`: the connection is set aside until a part
-    /// of the budget is released to it. A frame that is larger than the whole budget goes alone. Whoever has to wait
-    /// gives up first what it still holds from the frame before, so that two cannot wait for each other, nor one for
-    /// itself.
+    /// Makes sure that a large half-read frame has its size reserved. `false`: the connection is set aside until it
+    /// has, behind those who wait already, so that a large frame is not overtaken for ever by small ones. What it still
+    /// holds from the frame before is given up first, so that two cannot wait for each other, nor one for itself.
     fn reserve(&mut self, key: u32) -> bool {
         let client = &mut self.clients[key as usize];
         if client.conn.wants_reserved() == 0 {
             return true;
         }
-        let held = client.conn.give_up();
-        let (id, need) = (client.id, client.conn.wants_reserved());
-        let others = self.reserved - held;
-        if others > 0 && (others + need > self.limits.input_budget || !self.unreserved.is_empty()) {
+        self.reserved -= client.conn.give_up();
+        let need = client.conn.wants_reserved();
+        if !self.unreserved.is_empty() || !self.has_budget(need) {
+            let client = &mut self.clients[key as usize];
             client.set_aside = true;
-            self.unreserved.push_back(id);
-            self.released(held);
+            self.unreserved.push_back(client.id);
+            // What was given up may be enough for those in front, and then even for this one.
+            self.released(0);
             return self.clients[key as usize].conn.wants_reserved() == 0;
         }
-        client.conn.reserve(need);
-        self.reserved = others + need;
+        self.grant(key, need);
         true
+    }
+
+    /// A frame that is larger than the whole budget goes alone.
+    fn has_budget(&self, need: usize) -> bool {
+        self.reserved == 0 || self.reserved + need <= self.limits.input_budget
+    }
+
+    fn grant(&mut self, key: u32, need: usize) {
+        self.clients[key as usize].conn.reserve(need);
+        self.reserved += need;
     }
 
     /// Hands replies to their connections; the ones whose connection is gone are dropped.
@@ -348,24 +357,22 @@ impl<S: Stream> Server<S> {
         self.released(released);
     }
 
-    /// A part of the input budget is free again: whoever waited longest gets it, and then the next, as far as it goes.
+    /// A part of the input budget is free again, or somebody who waited for it is gone: everyone for whom there is room
+    /// now goes on, in the order in which they came.
     fn released(&mut self, bytes: usize) {
         self.reserved -= bytes;
-        while bytes > 0
-            && let Some(&id) = self.unreserved.front()
-        {
-            if let Some(client) = self.clients.get_mut(id.key as usize)
+        while let Some(&id) = self.unreserved.front() {
+            if let Some(client) = self.clients.get(id.key as usize)
                 && client.id == id
             {
                 let need = client.conn.wants_reserved();
-                if self.reserved > 0 && self.reserved + need > self.limits.input_budget {
+                if !self.has_budget(need) {
                     break;
                 }
-                client.conn.reserve(need);
-                self.reserved += need;
-                self.take_back(id);
+                self.grant(id.key, need);
             }
             self.unreserved.pop_front();
+            self.take_back(id);
         }
         self.broker.metrics.input_bytes = self.reserved as u64;
     }

@@ -137,7 +137,7 @@ fn a_name_that_is_not_made_durable_is_noticed() {
 fn a_crash_at_every_call_of_a_workload_and_of_its_recovery_loses_nothing_that_was_promised() {
     let began = Instant::now();
     let ways = [Crash::KeepAll, Crash::LoseAll, Crash::Random(1), Crash::Random(2), Crash::Random(3)];
-    let swept = sweep(&ways, 7);
+    let swept = sweep(&ways, 23);
     println!(
         "{} calls, {} crashes, {} second crashes in {:.1} s",
         swept.calls,

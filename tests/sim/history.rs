@@ -1,11 +1,13 @@
-//! The history checker: what clients sent, what they were told, what was read, and whether all of it can be true at once.
+//! The history checker: what clients sent, what they were told, what was read, and whether all of it can be true at
+//! once.
 //!
-//! Invariant: it knows nothing of the broker. It is told what happened on the wire and what lies on the disk after a start,
-//! and collects contradictions in [`History::violations`]. What it checks:
+//! Invariant: it knows nothing of the broker. It is told what happened on the wire and what lies on the disk after a
+//! start, and collects contradictions in [`History::violations`]. What it checks:
 //!
 //! * an offset holds one value for ever, intact, which somebody sent to that partition;
 //! * a value is at one offset, also if it was sent again by an idempotent producer;
-//! * what was acknowledged as durable, or read from a topic whose readers see only durable records, survives everything;
+//! * what was acknowledged as durable, or read from a topic whose readers see only durable records, survives
+//!   everything;
 //!   what was acknowledged as appended, or read from any topic, survives the death of the process;
 //! * offsets are dense; the front is missing only where somebody asked for that;
 //! * records of a producer lie in the order in which it sent them, without holes if it is idempotent.
@@ -248,8 +250,8 @@ impl History {
         }
     }
 
-    /// What lies on the disk after a start: offsets from `start` to before `start + ids.len()`. Everything of it has been
-    /// made durable by the start, so none of it may ever be lost again.
+    /// What lies on the disk after a start: offsets from `start` to before `start + ids.len()`. Everything of it has
+    /// been made durable by the start, so none of it may ever be lost again.
     pub fn audit(&mut self, topic: Topic, partition: i32, start: i64, ids: &[Id], after: After) {
         let end = start + ids.len() as i64;
         let retention = self.promise(topic).retention;
