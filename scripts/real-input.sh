@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# A million real lines through the broker, with kill -9 in the middle, and back: what comes out must be what went in, byte
-# for byte.
+# A million real lines through the broker, with kill -9 in the middle, and back: what comes out must be what went in,
+# byte for byte.
 #
 #   scripts/real-input.sh [FILE]
 #

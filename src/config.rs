@@ -70,7 +70,7 @@ impl Default for Limits {
             max_streams: 16_384,
             output_limit: 8 << 20,
             unflushed_budget: 256 << 20,
-            fetch_max_bytes: 8 << 20,
+            fetch_max_bytes: 1 << 20,
             fetch_max_wait_ms: 60_000,
             request_receive_ms: 30_000,
             idle_ms: 600_000,

@@ -240,6 +240,9 @@ impl Drop for Tmpfs {
     }
 }
 
+/// Lets the disk really become full.
+const WHOLE_DISK: &str = "--disk-min-free-bytes=0";
+
 /// Publishes until the disk is full; the values that were acknowledged.
 fn fill(client: &mut Client, acked: &mut Vec<Vec<u8>>) {
     for i in 0..10_000u32 {
@@ -265,7 +268,7 @@ fn on_a_full_disk_publishing_is_refused_reading_goes_on_and_room_ends_it() {
     let ballast = place.path().join("ballast");
     std::fs::write(&ballast, vec![0; 2 << 20]).unwrap();
     let data = place.path().join("data");
-    let mut broker = Broker::on(&data, &["--log-segment-bytes=1MiB"]);
+    let mut broker = Broker::on(&data, &["--log-segment-bytes=1MiB", WHOLE_DISK]);
     let mut client = broker.client();
     client.produce_to(1, "t", false);
     let mut acked = Vec::new();
@@ -288,15 +291,44 @@ fn on_a_full_disk_publishing_is_refused_reading_goes_on_and_room_ends_it() {
     println!("full disk: {before} records acknowledged, {} after there was room again", acked.len());
     broker.kill();
     // Recovery copies what is not proven to be on the disk, so it needs room too, and says so.
-    if let Err((status, said)) = Broker::try_run(&mut serve(&data)) {
+    if let Err((status, said)) = Broker::try_run(serve(&data).arg(WHOLE_DISK)) {
         println!("a start on the full disk is refused: {said}");
         assert!([65, 74].contains(&status.code().expect("not killed")) && said.contains("No space left"));
     }
     std::fs::remove_dir_all(place.path().join("data/topics/another")).unwrap_or_default();
     let status = Command::new("mount").args(["-o", "remount,size=16m"]).arg(place.path()).status();
     assert!(status.expect("mount can be run").success());
-    let broker = Broker::on(&data, &[]);
+    let broker = Broker::on(&data, &[WHOLE_DISK]);
     assert_eq!(values(broker.client().read_all(1, "t")), acked, "nothing acknowledged is lost");
+}
+
+#[test]
+fn publishing_is_refused_before_the_disk_is_full_and_goes_on_when_there_is_room() {
+    let place = TempDir::new("nearly-full");
+    let Some(_tmpfs) = Tmpfs::mount(place.path(), 32) else {
+        println!("SKIPPED: a full disk needs the right to mount a tmpfs");
+        return;
+    };
+    let broker = Broker::on(&place.path().join("data"), &["--disk-min-free-bytes=16MiB"]);
+    let mut client = broker.client();
+    client.produce_to(1, "t", false);
+    client.publish(1, b"there is room");
+    let ballast = place.path().join("ballast");
+    std::fs::write(&ballast, vec![0; 20 << 20]).unwrap();
+    let mut published = 1;
+    let mut publish = |client: &mut Client, wanted: Option<ErrorCode>| {
+        let correlation = client.send_plain(1, Level::Durable, b"x");
+        let error = client.answer_to(correlation).error();
+        published += usize::from(error.is_none());
+        sleep(Duration::from_millis(20));
+        error == wanted
+    };
+    eventually("publishing is refused", || publish(&mut client, Some(ErrorCode::StorageError)));
+    assert!(!client.read_all(2, "t").is_empty(), "reading goes on");
+    std::fs::remove_file(&ballast).unwrap();
+    eventually("publishing goes on", || publish(&mut client, None));
+    println!("nearly full disk: {published} records published around it");
+    assert_eq!(client.read_all(2, "t").len(), published);
 }
 
 fn values(records: Vec<(i64, Vec<u8>)>) -> Vec<Vec<u8>> {
@@ -310,7 +342,7 @@ fn a_batch_and_its_repetition_are_both_refused_when_the_disk_is_full() {
         println!("SKIPPED: a full disk needs the right to mount a tmpfs");
         return;
     };
-    let broker = Broker::on(&place.path().join("data"), &[]);
+    let broker = Broker::on(&place.path().join("data"), &[WHOLE_DISK]);
     let mut client = broker.client();
     let (producer_id, epoch) = client.produce_to(1, "t", true);
     let ballast = place.path().join("ballast");

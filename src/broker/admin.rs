@@ -288,8 +288,8 @@ impl Broker {
         Taken::Yes
     }
 
-    /// Removes the topic's partitions as soon as no job of theirs is under way, then its folder. A job names its files by
-    /// path: one that came later would write into the folder of a new topic of the same name.
+    /// Removes the topic's partitions as soon as no job of theirs is under way, then its folder. A job names its files
+    /// by path: one that came later would write into the folder of a new topic of the same name.
     pub(super) fn continue_deletion(&mut self, key: TopicKey) {
         let Some(topic) = self.catalog.get_mut(key) else { return };
         if !matches!(topic.state, State::Deleting(_)) {

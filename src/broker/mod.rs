@@ -434,8 +434,8 @@ impl Broker {
         }
     }
 
-    /// Whether nothing is on its way to the disk and nobody waits for it. No job is left that could write behind the back
-    /// of a clean stop.
+    /// Whether nothing is on its way to the disk and nobody waits for it. No job is left that could write behind the
+    /// back of a clean stop.
     pub fn is_idle(&self) -> bool {
         let busy = |p: &Partition| p.syncing || p.dirty || p.has_waiting();
         let jobs = self.under_way + self.jobs.len();

@@ -245,8 +245,8 @@ impl History {
         });
         if let Some((offset, _)) = missed {
             let name = format!("{}/{partition}", self.topics[topic].0);
-            self.violations
-                .push(format!("{name}: {timestamp} is found at {found}, but {offset} is as young"));
+            let what = format!("{name}: {timestamp} is found at {found}, but {offset} is as young");
+            self.bad(what);
         }
     }
 

@@ -137,9 +137,9 @@ pub struct Consume {
     /// Bytes of each value that is stored first
     #[arg(long, value_name = "SIZE", default_value = "1KiB", value_parser = parse_bytes)]
     pub size: u64,
-    /// Bytes asked for at a time
-    #[arg(long, value_name = "SIZE", default_value = "8MiB", value_parser = parse_bytes)]
-    pub poll_bytes: u64,
+    /// Bytes that may be on their way at a time
+    #[arg(long, value_name = "SIZE", default_value = "4MiB", value_parser = parse_bytes)]
+    pub credit: u64,
     /// Check the CRC of every batch
     #[arg(long)]
     pub verify: bool,

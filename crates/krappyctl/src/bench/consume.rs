@@ -1,4 +1,4 @@
-//! `bench consume`: how fast what is stored comes back, with large polls on one connection.
+//! `bench consume`: how fast what is stored comes back, by a subscription on one connection.
 
 use super::args::{Consume, Produce};
 use super::driver::{ask, broken, read_frame, refuse_errors};
@@ -12,6 +12,7 @@ use krappy_wire::batch::{Header, first};
 use krappy_wire::native::{Head, Reply, Request, Start};
 use std::cell::Cell;
 use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// What one pass over partition 0 brought.
@@ -56,21 +57,30 @@ pub fn read_all(place: &Workplace, args: &Consume) -> Result<Pass, Failure> {
     let register =
         Request::RegisterConsumer { topic: &place.topic, group: "", partition: 0, start: Start::Earliest };
     ask(&mut stream, head, &register)?;
-    let poll =
-        Request::Poll { max_wait_ms: 1000, min_bytes: 1, max_bytes: args.poll_bytes.min(1 << 30) as u32 };
-    let mut request = Vec::new();
-    poll.encode(head, &mut request);
+    let credit = args.credit.clamp(1 << 10, 1 << 30) as u32;
+    let mut owed = 0;
+    send(&mut stream, head, &Request::Subscribe { credit })?;
     let (mut pass, mut payload) = (Pass { records: 0, bytes: 0, elapsed: Duration::ZERO }, Vec::new());
     let (started, mut position) = (Instant::now(), 0);
     while position < end {
         signal::check()?;
-        stream.write_all(&request).map_err(|e| broken(&e))?;
         let code = read_frame(&mut stream, &mut payload)?;
         refuse_errors(code, &payload)?;
+        let before = pass.bytes;
         position = take(&payload, code, args.verify, &mut pass)?;
+        owed += (pass.bytes - before) as u32;
+        if owed >= credit / 4 {
+            send(&mut stream, head, &Request::Credit { bytes: std::mem::take(&mut owed) })?;
+        }
     }
     pass.elapsed = started.elapsed();
     Ok(pass)
+}
+
+fn send(stream: &mut TcpStream, head: Head, request: &Request<'_>) -> Result<(), Failure> {
+    let mut bytes = Vec::new();
+    request.encode(head, &mut bytes);
+    stream.write_all(&bytes).map_err(|e| broken(&e))
 }
 
 /// Counts what a Records reply holds and returns the position after it.
@@ -78,7 +88,7 @@ fn take(payload: &[u8], code: u16, verify: bool, pass: &mut Pass) -> Result<i64,
     let bad = |what: String| Failure::new(REFUSED, what);
     let (_, body) = Head::read(payload).map_err(|e| bad(e.to_string()))?;
     let Ok(Some(Reply::Records { parts })) = Reply::decode(code, body) else {
-        return Err(bad("the broker answers Poll with something else".into()));
+        return Err(bad("the broker answers Subscribe with something else".into()));
     };
     let part = parts.first().ok_or_else(|| bad("a Records reply without a part".into()))?;
     if part.error != 0 {
@@ -105,8 +115,8 @@ pub fn run(global: &Global, args: &Consume) -> Result<Vec<Measure>, Failure> {
         Ok(pass.bytes_per_second())
     }))?;
     let note = format!(
-        "polls of {} B, {}",
-        args.poll_bytes,
+        "subscription with {} B of credit, {}",
+        args.credit,
         if args.verify { "every CRC checked" } else { "CRC not checked" }
     );
     Ok(vec![mb("batches", rate, &note), Measure::new("records", records.get(), "/s", "of the last pass")])

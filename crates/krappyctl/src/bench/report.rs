@@ -124,7 +124,7 @@ impl Runner<'_> {
             target: self.target(None),
             bytes: self.limits.bytes,
             size: 1000,
-            poll_bytes: 8 << 20,
+            credit: 4 << 20,
             verify: false,
             passes: 1,
         };
@@ -184,7 +184,7 @@ fn throughput<'a>(bench: &'a Bench, runner: &'a Runner<'a>) -> Vec<Pair<'a>> {
             || runner.batches(1_000_000, 4),
         ),
         pair(
-            ("read back, polls of 8 MiB", "MB/s", "cached file to socket"),
+            ("read back, subscription with 4 MiB of credit", "MB/s", "cached file to socket"),
             || Ok(bench.source()? / 1e6),
             runner.read_back(),
         ),
