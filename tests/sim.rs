@@ -103,6 +103,14 @@ fn no_seed_contradicts_what_is_promised() {
     assert!(failed.is_empty(), "{} of {seeds} seeds failed", failed.len());
 }
 
+/// Seeds that have found something, and are beyond those that every run goes through.
+#[test]
+fn what_was_found_once_is_not_found_again() {
+    for seed in [3947, 4841] {
+        assert_eq!(run_twice(seed).err(), None, "seed {seed}");
+    }
+}
+
 /// Runs the seed of `KRAPPY_SIM_SEED`, or the first, and says what happened.
 #[test]
 fn one_seed() {

@@ -143,8 +143,14 @@ impl Broker {
             let (mut state, covered) = read_producers(&**disk, &dir);
             // After a clean stop the producers file is the whole truth; otherwise the log says the rest.
             let walk_from = (!clean).then_some(covered);
+            let mut next = covered;
             let mut visit = |batch: &krappy_wire::batch::Header| {
                 if batch.base_offset >= covered {
+                    // Batches between the file and the log start are gone unseen: what the file says is out of date.
+                    if batch.base_offset > next {
+                        state = Producers::default();
+                    }
+                    next = batch.next_offset();
                     state.observe(batch);
                 }
             };

@@ -318,7 +318,9 @@ impl Partition {
     fn settle_or_wait(&mut self, owed: Owed, acks: &mut Acks) {
         let wait = owed.level == Level::Durable && self.durable && owed.until() > self.log.durable_offset();
         if wait {
-            self.waiting.push_back(owed);
+            // A batch that was sent again waits at its own offset, not behind what came after it the first time.
+            let at = self.waiting.partition_point(|other| other.until() <= owed.until());
+            self.waiting.insert(at, owed);
             return;
         }
         let reached = match owed.level {

@@ -350,6 +350,8 @@ impl Script for Producer {
     }
 
     fn reply(&mut self, head: Head, reply: Reply<'_>, link: &mut Link, ctx: &mut Ctx<'_>) {
+        let batch = self.open.get(&head.correlation).map(|p| p.sequence);
+        ctx.history.note(|| format!("{} on {}: {batch:?} {reply:?}", self.describe(), link.serial));
         let asked = self.registered == Registered::Asked(head.correlation);
         match reply {
             Reply::ProducerRegistered { partitions, producer_id, producer_epoch, .. } if asked => {
