@@ -58,6 +58,7 @@ impl Bench {
         let mut stream = sink.connect()?;
         let block: Vec<u8> = (0..piece).map(|i| i as u8).collect();
         let pieces = self.args.bytes.div_ceil(piece as u64);
+        stream.read_exact(&mut [0]).map_err(|e| broken(&e))?;
         let started = Instant::now();
         for _ in 0..pieces {
             signal::check()?;

@@ -105,14 +105,18 @@ fn announce(port: u16, remove: Option<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-/// Reads to the end, with CRC-32C of every byte and pwrite to a file that grows, and answers with the checksum.
+/// Says that it is ready, reads to the end, with CRC-32C of every byte and pwrite to a file that grows, and answers with
+/// the checksum. The file goes away afterwards: emptying one that is on its way to the disk would take time that is not
+/// the sink's.
 fn sink(mut stream: TcpStream, buffer: &mut [u8], path: &Path) -> io::Result<()> {
     let file = File::create(path)?;
+    stream.write_all(&[1])?;
     let (mut at, mut crc) = (0u64, 0u32);
     loop {
         let n = stream.read(buffer)?;
         if n == 0 {
-            return stream.write_all(&crc.to_be_bytes());
+            stream.write_all(&crc.to_be_bytes())?;
+            return std::fs::remove_file(path);
         }
         crc = crc32c::crc32c_append(crc, &buffer[..n]);
         file.write_all_at(&buffer[..n], at)?;
