@@ -4,7 +4,6 @@ use super::args::{Consume, Latency, Limits, Pin, Produce, Report, Target};
 use super::driver::Outcome;
 use super::limits::Bench;
 use super::stats::{median, shown};
-use super::sys;
 use super::target::Workplace;
 use super::{consume, latency, produce};
 use crate::args::{Acks, Format, Global};
@@ -39,7 +38,7 @@ pub fn run(global: &Global, args: &Report, out: &mut Out) -> Result<(), Failure>
     let mut table = Table::new(&columns);
     let number = |v: f64| if global.format() == Format::Table { json!(shown(v)) } else { json!(v) };
     for pair in pairs(&bench, &runner) {
-        let (limit, value) = in_turns(&pair, bench.passes(), args.limits.warm)?;
+        let (limit, value) = in_turns(&pair, bench.passes())?;
         let ratio = if pair.less_is_better { limit / value } else { value / limit };
         table.row(vec![
             json!(pair.name),
@@ -53,15 +52,11 @@ pub fn run(global: &Global, args: &Report, out: &mut Out) -> Result<(), Failure>
     table.print(global.format(), out)
 }
 
-/// Medians of limit and workload. The first turn of both is thrown away: it meets cold caches. Each finds memory that was
-/// touched right before, because on a virtual machine a page that the host has to find costs ten times as much.
-fn in_turns(pair: &Pair<'_>, passes: usize, warm: u64) -> Result<(f64, f64), Failure> {
+/// Medians of limit and workload. The first turn of both is thrown away: it meets cold caches.
+fn in_turns(pair: &Pair<'_>, passes: usize) -> Result<(f64, f64), Failure> {
     let (mut limits, mut values) = (Vec::new(), Vec::new());
     for pass in 0..=passes {
-        sys::warm(warm);
-        let limit = (pair.limit)()?;
-        sys::warm(warm);
-        let value = (pair.workload)()?;
+        let (limit, value) = ((pair.limit)()?, (pair.workload)()?);
         if pass > 0 {
             limits.push(Ok(limit));
             values.push(Ok(value));
@@ -164,11 +159,11 @@ fn us(outcome: &Outcome, percentile: f64) -> f64 {
     outcome.percentile(percentile).as_secs_f64() * 1e6
 }
 
-/// Throughput, round trips, durability: what people ask of a broker, in that order.
+/// Round trips, durability, throughput: what leaves most for the system to write back comes last.
 fn pairs<'a>(bench: &'a Bench, runner: &'a Runner<'a>) -> Vec<Pair<'a>> {
-    let mut pairs = throughput(bench, runner);
-    pairs.extend(round_trips(bench, runner));
+    let mut pairs = round_trips(bench, runner);
     pairs.extend(durability(bench, runner));
+    pairs.extend(throughput(bench, runner));
     pairs
 }
 
