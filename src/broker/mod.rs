@@ -101,6 +101,8 @@ pub struct Broker {
     /// Partitions with something to write or sync at the end of the turn.
     dirty: Vec<PartitionKey>,
     woken: Vec<ParkId>,
+    /// Buffers for tails; only partitions that are being written have one.
+    spare_tails: Vec<Vec<u8>>,
     buffers: Buffers,
     /// Appended bytes that are not durable, on topics that wait for the disk.
     unflushed: u64,
@@ -137,6 +139,7 @@ impl Broker {
             under_way: 0,
             dirty: Vec::new(),
             woken: Vec::new(),
+            spare_tails: Vec::new(),
             buffers: Buffers::new(READ_BUFFERS),
             unflushed: 0,
             next_keyless: 0,
@@ -327,7 +330,7 @@ impl Broker {
     fn after_write(&mut self, key: PartitionKey, now: Now) {
         let Some(partition) = self.partitions[key.0 as usize].as_mut() else { return };
         partition.dirty = false;
-        partition.settle_memory();
+        partition.return_tail(&mut self.spare_tails);
         if partition.take_rolled() && !partition.producers.is_empty() {
             let bytes = partition.producers.encode(partition.log.end_offset());
             partition.chores += 1;
@@ -387,6 +390,7 @@ impl Broker {
         let partition = self.partitions[key.0 as usize].as_mut().expect("only a live partition is written");
         if !partition.dirty {
             partition.dirty = true;
+            partition.lend_tail(&mut self.spare_tails);
             self.dirty.push(key);
         }
     }

@@ -18,8 +18,11 @@ use crate::metrics::Metrics;
 use crate::segment::{AppendError, Appended, Log, LogSettings};
 use crate::time::{Now, Time};
 
-/// A prepared batch of this size or more is written straight from the input buffer instead of being gathered.
-const WRITE_THROUGH: usize = 16 << 10;
+/// A prepared batch of this size or more is written straight from the input buffer instead of being gathered. Below it
+/// one large write of a copy is quicker than several small writes: 4.0 against 2.2 GB/s at 64 KiB into the page cache.
+const WRITE_THROUGH: usize = 256 << 10;
+/// The tail is written before the turn ends when it has grown to this size.
+const TAIL_MOST: usize = 1 << 20;
 /// A batch that the broker makes from plain records is closed at this size.
 const MERGED: usize = 128 << 10;
 /// What a plain record can add to a batch besides its own bytes: varints, and a header if it opens one.
@@ -169,6 +172,9 @@ impl Partition {
         } else {
             self.tail.extend_from_slice(&head);
             self.tail.extend_from_slice(&bytes[batch::ASSIGNED..]);
+            if self.tail.len() >= TAIL_MOST {
+                self.write(&[], now, acks, metrics);
+            }
         }
     }
 
@@ -361,11 +367,21 @@ impl Partition {
         std::mem::replace(&mut self.segments, segments) < segments
     }
 
-    /// Gives up memory that an idle partition should not hold.
-    pub fn settle_memory(&mut self) {
-        const KEPT: usize = 4 << 10;
-        if self.tail.capacity() > KEPT {
-            self.tail = Vec::new();
+    /// Gives the tail a buffer, unless it has one.
+    pub fn lend_tail(&mut self, spare: &mut Vec<Vec<u8>>) {
+        if self.tail.capacity() == 0 {
+            self.tail = spare.pop().unwrap_or_default();
+        }
+    }
+
+    /// Takes the tail's buffer back when it is written, so that an idle partition holds none. A few are kept for the next
+    /// turn, because fresh memory is slow to touch.
+    pub fn return_tail(&mut self, spare: &mut Vec<Vec<u8>>) {
+        const SPARES: usize = 8;
+        let tail = std::mem::take(&mut self.tail);
+        assert!(tail.is_empty(), "a tail is written before its buffer goes");
+        if spare.len() < SPARES && tail.capacity() <= 2 * TAIL_MOST {
+            spare.push(tail);
         }
     }
 }

@@ -75,6 +75,7 @@ impl Broker {
     }
 
     fn append(&mut self, key: PartitionKey, to: AckTo, publish: &Publish<'_>, body: &Body<'_>, now: Now) {
+        self.mark_dirty(key);
         let Some(partition) = self.partitions[key.0 as usize].as_mut() else {
             unreachable!("a live topic's partitions are there");
         };
@@ -86,7 +87,6 @@ impl Broker {
                 partition.append_plain(to, publish.acks, records, |_| true, now, &mut self.acks);
             }
         }
-        self.mark_dirty(key);
     }
 
     /// Sends each record where its key belongs; records without a key go together to the next partition in turn.
@@ -120,11 +120,11 @@ impl Broker {
         for (part, &home) in used.iter().enumerate() {
             let to = group.map_or(AckTo::Client(to), |group| AckTo::Group { group, part });
             let key = partitions[home as usize];
+            self.mark_dirty(key);
             let Some(partition) = self.partitions[key.0 as usize].as_mut() else {
                 unreachable!("a live topic's partitions are there");
             };
             partition.append_plain(to, publish.acks, records, |i| homes[i] == home, now, &mut self.acks);
-            self.mark_dirty(key);
         }
     }
 

@@ -141,7 +141,8 @@ impl Input {
             (self.start, self.end) = (0, 0);
             return;
         }
-        if self.buf.len() > 2 * have {
+        // A large frame keeps the buffer that its reservation pays for, or every pause of the client would cost a copy.
+        if self.buf.len() > 2 * have.max(self.reserved) {
             let own = self.bytes().to_vec();
             pool.give(std::mem::replace(&mut self.buf, own));
             (self.start, self.end) = (0, have);
