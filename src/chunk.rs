@@ -90,6 +90,11 @@ impl Buffers {
         }
     }
 
+    /// A buffer of at least `len` bytes if one is kept; never a new one.
+    pub fn take_kept(&mut self, len: usize) -> Option<Vec<u8>> {
+        self.free.iter().any(|b| b.len() >= len).then(|| self.take(len))
+    }
+
     /// Takes a buffer back; dropped when the pool is full or the buffer is too small to be worth a place.
     pub fn give(&mut self, bytes: Vec<u8>) {
         const WORTH_KEEPING: usize = 16 << 10;
@@ -127,7 +132,7 @@ mod tests {
         pool.give(vec![0; 20 << 10]);
         assert_eq!(pool.take(1).len(), 20 << 10, "the smallest that fits");
         assert_eq!(pool.take(1).len(), 64 << 10);
-        assert_eq!((pool.kept(), pool.take(1).len()), (0, 1));
+        assert_eq!((pool.kept(), pool.take_kept(1), pool.take(1).len()), (0, None, 1));
     }
 
     #[test]

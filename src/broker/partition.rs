@@ -374,8 +374,8 @@ impl Partition {
         }
     }
 
-    /// Takes the tail's buffer back when it is written, so that an idle partition holds none. A few are kept for the next
-    /// turn, because fresh memory is slow to touch.
+    /// Takes the tail's buffer back when it is written, so that an idle partition holds none. A few are kept for the
+    /// next turn, because fresh memory is slow to touch.
     pub fn return_tail(&mut self, spare: &mut Vec<Vec<u8>>) {
         const SPARES: usize = 8;
         let tail = std::mem::take(&mut self.tail);

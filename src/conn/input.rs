@@ -38,6 +38,8 @@ pub struct Input {
     /// Bytes that the frame at the front needs in all, as far as is known; 0 when nothing is half-read.
     need: usize,
     reserved: usize,
+    /// Bytes of the last frame, if it was larger than [`READ`]: the next one is probably as large.
+    last_large: usize,
 }
 
 impl Input {
@@ -50,6 +52,7 @@ impl Input {
     pub fn consume(&mut self, n: usize) {
         self.start += n;
         self.need = 0;
+        self.last_large = if n > READ { n } else { 0 };
         assert!(self.start <= self.end, "consumed more than has arrived");
     }
 
@@ -120,6 +123,14 @@ impl Input {
     /// frame. It at most doubles what has arrived, so a declared length alone costs nothing.
     fn make_room(&mut self, pool: &mut Buffers) {
         let have = self.end - self.start;
+        // After a large frame a large buffer is taken at once if one lies idle: that saves copying, and takes no memory
+        // that is not there.
+        if self.buf.is_empty()
+            && self.last_large > 0
+            && let Some(bytes) = pool.take_kept(self.last_large)
+        {
+            self.buf = bytes;
+        }
         let wanted = if self.need > READ { self.need.min((2 * have).max(READ)) } else { READ };
         if self.buf.len() < wanted {
             let mut larger = pool.take(wanted);

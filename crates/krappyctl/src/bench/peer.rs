@@ -105,9 +105,9 @@ fn announce(port: u16, remove: Option<PathBuf>) -> io::Result<()> {
     Ok(())
 }
 
-/// Says that it is ready, reads to the end, with CRC-32C of every byte and pwrite to a file that grows, and answers with
-/// the checksum. The file goes away afterwards: emptying one that is on its way to the disk would take time that is not
-/// the sink's.
+/// Says that it is ready, reads to the end, with CRC-32C of every byte and pwrite to a file that grows, and answers
+/// with the checksum. The file goes away afterwards: emptying one that is on its way to the disk would take time that
+/// is not the sink's.
 fn sink(mut stream: TcpStream, buffer: &mut [u8], path: &Path) -> io::Result<()> {
     let file = File::create(path)?;
     stream.write_all(&[1])?;

@@ -72,8 +72,8 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    /// A topic of its own. Where an ack comes from memory the topic leaves syncing to the system, or the figure would be
-    /// that of two kinds of work.
+    /// A topic of its own. Where an ack comes from memory the topic leaves syncing to the system, or the figure would
+    /// be that of two kinds of work.
     fn target(&self, acks: Acks, pin: Option<Pin>) -> Target {
         let config = match acks {
             Acks::Disk => Vec::new(),
