@@ -119,7 +119,7 @@ pub enum At {
     Earliest,
     /// The high watermark.
     Latest,
-    /// This one, if it lies between the two.
+    /// This one, if it lies between the log start offset and the log end.
     Offset(i64),
     /// The first record at or after this many milliseconds since 1970; the high watermark if there is none.
     Timestamp(i64),

@@ -242,7 +242,11 @@ impl Broker {
         let key = self.catalog.find(name).ok_or_else(|| self.catalog.unknown(name))?;
         match self.catalog.get(key).expect("a name maps to a topic").state {
             State::Live => Ok(key),
-            _ => Err(self.catalog.unknown(name)),
+            State::Creating(_) => {
+                let message = format!("topic {name:?} is being created");
+                Err(Refusal::new(ErrorCode::UnknownTopicOrPartition, message).hint("try again in a moment"))
+            }
+            State::Deleting(_) => Err(self.catalog.unknown(name)),
         }
     }
 

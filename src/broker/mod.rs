@@ -68,6 +68,9 @@ impl OpenError {
 impl std::fmt::Display for OpenError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            OpenError::Io(path, e) if e.kind() == io::ErrorKind::StorageFull => {
+                write!(f, "{}: {e}; nothing is lost: free some room and start again", path.display())
+            }
             OpenError::Io(path, e) => write!(f, "{}: {e}", path.display()),
             OpenError::Bad(path, what) => write!(f, "{}: {what}", path.display()),
             OpenError::InUse(path, pid) => {

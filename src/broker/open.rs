@@ -154,8 +154,11 @@ impl Broker {
                     state.observe(batch);
                 }
             };
-            let (log, recovery) = Log::open(disk, &dir, clean, walk_from, &settings, &mut visit)
-                .map_err(|e| OpenError::Bad(dir.clone(), e.to_string()))?;
+            let (log, recovery) =
+                Log::open(disk, &dir, clean, walk_from, &settings, &mut visit).map_err(|e| match e {
+                    crate::segment::OpenError::Io(e) => OpenError::io(&dir, e),
+                    refused => OpenError::Bad(dir.clone(), refused.to_string()),
+                })?;
             state.retract(log.end_offset());
             if covered > log.end_offset() {
                 // The file speaks of records that were lost. Once others have taken their offsets it would be believed.

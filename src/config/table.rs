@@ -294,7 +294,7 @@ const LIMITS: &[Setting] = &[
     amount!(
         "fetch.max.wait.ms",
         Limits,
-        millis(0, HOUR),
+        millis(1, HOUR),
         limits.fetch_max_wait_ms,
         "The longest time that a client may wait for records in one request. Longer wishes are shortened to it."
     ),
