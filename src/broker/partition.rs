@@ -172,9 +172,6 @@ impl Partition {
         } else {
             self.tail.extend_from_slice(&head);
             self.tail.extend_from_slice(&bytes[batch::ASSIGNED..]);
-            if self.tail.len() >= TAIL_MOST {
-                self.write(&[], now, acks, metrics);
-            }
         }
     }
 
@@ -267,6 +264,14 @@ impl Partition {
         let max_timestamp = builder.max_timestamp();
         let size = builder.close(&mut self.tail, base_offset, self.leader_epoch, None) as u32;
         self.batches.push(Appended { base_offset, last_offset, size, max_timestamp });
+    }
+
+    /// Writes the tail before the turn ends if it has grown large, so that its size does not follow the number of
+    /// clients that publish in one turn.
+    pub fn bound_tail(&mut self, now: Now, acks: &mut Acks, metrics: &mut Metrics) {
+        if self.tail.len() >= TAIL_MOST {
+            self.write_tail(now, acks, metrics);
+        }
     }
 
     /// Writes what this turn has gathered.

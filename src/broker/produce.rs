@@ -87,6 +87,7 @@ impl Broker {
                 partition.append_plain(to, publish.acks, records, |_| true, now, &mut self.acks);
             }
         }
+        partition.bound_tail(now, &mut self.acks, &mut self.metrics);
     }
 
     /// Sends each record where its key belongs; records without a key go together to the next partition in turn.
@@ -125,6 +126,7 @@ impl Broker {
                 unreachable!("a live topic's partitions are there");
             };
             partition.append_plain(to, publish.acks, records, |i| homes[i] == home, now, &mut self.acks);
+            partition.bound_tail(now, &mut self.acks, &mut self.metrics);
         }
     }
 
