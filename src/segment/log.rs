@@ -26,10 +26,6 @@ use crate::disk::{Disk, File, Open};
 /// it bounds what an unclean start has to verify.
 const MARK_INTERVAL: u64 = 16 << 20;
 
-/// A topic that never asks for a sync gets one after so many bytes. A sync holds up the appends beside it, so this is
-/// far more than what the mark of other topics waits for; a start after a crash proves as much in half a second.
-const UNASKED_SYNC: u64 = 256 << 20;
-
 /// After so many rolls and cold reads, files that nobody has used in the meantime are closed: about twice as many are
 /// open beside the active one.
 const OPENED: u32 = 16;
@@ -265,11 +261,12 @@ impl Log {
         })
     }
 
-    /// Whether a sync should be begun even where nobody waits for one: recovery verifies and copies what lies above the
-    /// mark, so a topic that never asks for durability must not let it fall behind without bound.
+    /// Whether a sync should be begun even where nobody waits for one: after each roll, as Kafka does. Recovery
+    /// verifies and copies what lies above the mark, so a topic that never asks for durability must not let it fall
+    /// behind by more than a segment. More often would cost such a topic a third of its speed, because a sync holds up
+    /// the appends beside it.
     pub fn sync_is_due(&self) -> bool {
-        let behind = self.new_names || self.unsynced_bytes >= UNASKED_SYNC;
-        behind && !self.dirty.is_empty() && self.syncing.is_none() && !self.fenced
+        self.new_names && !self.dirty.is_empty() && self.syncing.is_none() && !self.fenced
     }
 
     /// Takes the outcome of the sync that was under way: moves the durable offset, or fences the log for good. A file

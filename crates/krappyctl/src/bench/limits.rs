@@ -103,8 +103,9 @@ impl Bench {
         driver::run(&mut conns, &Template::new(bytes), Pace::Closed { in_flight }, until, true)
     }
 
-    /// Latency of fdatasync after 4 KiB were appended to a growing file.
-    pub fn sync(&self) -> Result<Outcome, Failure> {
+    /// Latency of fdatasync after 4 KiB were appended to a growing file. With `pin`, on one CPU.
+    pub fn sync(&self, pin: Option<Pin>) -> Result<Outcome, Failure> {
+        let _pinned = pin.map(|_| Pinned::to_one_cpu(None)).transpose().map_err(|e| cannot("pin", &e))?;
         self.synced(0)
     }
 
@@ -182,8 +183,8 @@ pub fn run(args: &Limits) -> Result<Vec<Measure>, Failure> {
             "/s",
             "100 B",
         ),
-        Measure::new("fdatasync p50", median_of(&|| Ok(us(&bench.sync()?, 50.0)))?, "us", "4 KiB append"),
-        Measure::new("fdatasync p99", median_of(&|| Ok(us(&bench.sync()?, 99.0)))?, "us", "4 KiB append"),
+        Measure::new("fdatasync p50", median_of(&|| Ok(us(&bench.sync(None)?, 50.0)))?, "us", "4 KiB append"),
+        Measure::new("fdatasync p99", median_of(&|| Ok(us(&bench.sync(None)?, 99.0)))?, "us", "4 KiB append"),
         Measure::new(
             "fdatasync in place p50",
             median_of(&|| Ok(us(&bench.sync_in_place()?, 50.0)))?,

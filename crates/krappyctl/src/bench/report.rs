@@ -90,6 +90,12 @@ impl Runner<'_> {
         }
     }
 
+    /// Where one request is under way at a time, everything is put on one CPU: between two, each step would wait for
+    /// the other to wake. Without the broker's process id it cannot be, so its limit is not either.
+    fn pin(&self) -> Option<Pin> {
+        self.broker_pid.map(|_| Pin::Same)
+    }
+
     /// Prepared batches of 1 KiB records; bytes a second.
     fn batches(&self, batch_bytes: u64, in_flight: usize, acks: Acks) -> Result<f64, Failure> {
         let args = Produce {
@@ -203,8 +209,7 @@ fn throughput<'a>(bench: &'a Bench, runner: &'a Runner<'a>) -> Vec<Pair<'a>> {
 }
 
 fn round_trips<'a>(bench: &'a Bench, runner: &'a Runner<'a>) -> Vec<Pair<'a>> {
-    // Without the broker's process id it cannot be put on one CPU, so the echo is not either.
-    let pin = runner.broker_pid.map(|_| Pin::Same);
+    let pin = runner.pin();
     vec![
         pair(
             ("publish one at a time, 100 B, acks from memory", "/s", "echo, one at a time"),
@@ -230,15 +235,16 @@ fn round_trips<'a>(bench: &'a Bench, runner: &'a Runner<'a>) -> Vec<Pair<'a>> {
 }
 
 fn durability<'a>(bench: &'a Bench, runner: &'a Runner<'a>) -> Vec<Pair<'a>> {
+    let pin = runner.pin();
     vec![
         pair(
             ("publish one at a time, 100 B, acks from disk, p50", "us", "fdatasync after 4 KiB, p50"),
-            || Ok(us(&bench.sync()?, 50.0)),
-            || Ok(us(&runner.latency(Acks::Disk, None)?, 50.0)),
+            move || Ok(us(&bench.sync(pin)?, 50.0)),
+            move || Ok(us(&runner.latency(Acks::Disk, pin)?, 50.0)),
         ),
         pair(
             ("publish, 64 x 16 in flight, 100 B, acks from disk", "/s", "1024 records for each fdatasync"),
-            || Ok(bench.sync()?.rate() * 1024.0),
+            || Ok(bench.sync(None)?.rate() * 1024.0),
             || runner.plain(64, 16, Acks::Disk),
         ),
     ]
