@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use load::{Given, Loaded, Source, load, parse_file};
-pub use topic::{Described, TopicOverrides, TopicSettings};
+pub use topic::{Cleanup, Described, TopicOverrides, TopicSettings};
 
 /// How long things may take and how large they may grow. Each says whom it protects and what happens at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
