@@ -20,7 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::api::{ConnId, PartitionKey, Reply, ReplyTo, Request};
+use crate::api::{ConnId, Fetch, PartitionKey, Reply, ReplyTo, Request};
 use crate::chunk::Buffers;
 use crate::config::Config;
 use crate::disk::{Disk, Space};
@@ -31,7 +31,7 @@ use crate::worker::{Done, Job};
 use acks::Acks;
 use catalog::Catalog;
 use open::Identity;
-use parked::{ParkId, ParkedFetches};
+use parked::{ParkId, Parking};
 use partition::Partition;
 
 /// How often the room on the disk is looked at, milliseconds.
@@ -95,7 +95,7 @@ pub struct Broker {
     live_partitions: usize,
     /// Partitions of topics whose folders are being made.
     creating: usize,
-    parked: ParkedFetches,
+    parked: Parking<Fetch>,
     lookups: admin::Lookups,
     acks: Acks,
     jobs: Vec<Job>,
@@ -135,7 +135,7 @@ impl Broker {
             partitions: Vec::new(),
             live_partitions: 0,
             creating: 0,
-            parked: ParkedFetches::default(),
+            parked: Parking::default(),
             lookups: admin::Lookups::default(),
             acks: Acks::default(),
             jobs: Vec::new(),
