@@ -38,6 +38,7 @@ pub mod cli;
 pub mod config;
 pub mod conn;
 pub mod disk;
+pub mod lsm;
 pub mod metrics;
 pub mod native;
 pub mod offline;

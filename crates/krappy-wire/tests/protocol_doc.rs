@@ -13,7 +13,7 @@ use krappy_wire::native::{
 };
 
 const PAGE: &str = include_str!("../../../docs/PROTOCOL.md");
-const NATIVE: &str = include_str!("../src/native.rs");
+const NATIVE: &str = include_str!("../src/native/mod.rs");
 
 #[test]
 fn every_message_code_is_listed_with_its_name_and_no_other_is() {
