@@ -25,6 +25,10 @@ fuzz_target!(|input: &[u8]| {
         let headers: usize = records.iter().map(|r| r.headers().count()).sum();
         assert!(records.count() as usize * 18 + headers * 6 <= records.size());
     }
+    if let Request::Get(get) = &request {
+        let bytes: usize = get.keys.iter().map(|key| 4 + key.len()).sum();
+        assert!(get.keys.iter().count() as u32 == get.keys.count() && bytes < body.len());
+    }
     if code != code::PUBLISH as u8 {
         let longer = [body, b"x"].concat();
         assert!(Request::decode(request.code(), &longer).is_err(), "a byte too many was taken");

@@ -7,9 +7,11 @@ use krappy::segment::quarantine::{self, Hole};
 use krappy_wire::batch::{Builder, ProducerSequence};
 use krappy_wire::frame::{self, HEAD};
 use krappy_wire::native::{
-    Body, Head, Level, PartitionInfo, PlainWriter, PublishedPart, RecordsPart, Reply, Request, Start,
-    TopicInfo, TopicSummary,
+    After, Body, Get, Head, KeyState, KeysWriter, Level, Newest, PartitionInfo, PlainWriter, PublishIf,
+    PublishedPart, RecordsPart, Reply, Request, RowsWriter, Scan, Scanned, Start, TopicInfo, TopicSummary,
+    Watch,
 };
+use krappy_wire::tail::{Tail, put_tail};
 
 /// One input of one target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +97,46 @@ fn requests() -> Vec<Vec<u8>> {
     let many = vec![("", ""); 4_000];
     let greedy = Request::CreateTopic { topic: "t", partitions: 1, settings: many };
     inputs.push(input(greedy.code(), |out| greedy.encode(HEAD_OF_ALL, out)));
+    inputs.extend(keyed_requests());
     inputs
+}
+
+fn keyed_requests() -> Vec<Vec<u8>> {
+    let after = After { partition: 2, offset: 9, max_wait_ms: 500 };
+    let mut keys = KeysWriter::default();
+    keys.push(b"a key");
+    keys.push(b"");
+    let mut record = PlainWriter::default();
+    record.push(-1, Some(b"key"), None, &[("h", None)]);
+    let keys = keys.keys();
+    let scan = Scan {
+        topic: "t",
+        partition: -1,
+        reverse: true,
+        keys_only: false,
+        from: b"a",
+        to: None,
+        as_of: vec![(0, 7), (1, -1)],
+        after,
+        limit: 10,
+        max_bytes: 1 << 20,
+        cursor: b"page two",
+    };
+    let watch = Watch { topic: "t", partition: -1, from: b"a", to: Some(b"b"), credit: 9, snapshot: false };
+    let all = [
+        Request::Get(Get { topic: "t", partition: -1, as_of: -1, after: After::NONE, explain: true, keys }),
+        Request::Get(Get { topic: "t", partition: 3, as_of: 7, after, explain: false, keys }),
+        Request::Scan(Scan { keys_only: true, to: Some(b"z"), as_of: vec![], cursor: b"", ..scan.clone() }),
+        Request::Scan(scan),
+        Request::Watch(watch),
+        Request::PublishIf(PublishIf {
+            acks: Level::Durable,
+            partition: -1,
+            expected: -1,
+            record: record.records(),
+        }),
+    ];
+    all.iter().map(|m| input(m.code(), |out| m.encode(HEAD_OF_ALL, out))).collect()
 }
 
 fn replies() -> Vec<Vec<u8>> {
@@ -140,6 +181,31 @@ fn replies() -> Vec<Vec<u8>> {
         Reply::Trimmed { log_start: 4 },
         Reply::GoAway { message: "bye" },
         Reply::Error { code: 3, message: "m", hint: "h" },
+    ];
+    let mut inputs: Vec<_> = all.iter().map(|m| input(m.code(), |out| m.encode(HEAD_OF_ALL, out))).collect();
+    inputs.extend(keyed_replies());
+    inputs
+}
+
+fn keyed_replies() -> Vec<Vec<u8>> {
+    let (mut tail, mut tombstone) = (Vec::new(), Vec::new());
+    let headers = [(&b"h"[..], Some(&b"x"[..])), (b"null", None)];
+    put_tail(&mut tail, Some(b"value"), headers.into_iter());
+    put_tail(&mut tombstone, None, std::iter::empty());
+    let (mut rows, mut bare) = (RowsWriter::default(), RowsWriter::default());
+    rows.push(1, 5, 1_000, b"k", &tail);
+    rows.push(0, 6, -1, b"", &tombstone);
+    bare.push(0, 7, 1_000, b"only the key", b"");
+    let present = Newest::Present { offset: 5, timestamp: 6, tail: Tail::read(&tail).expect("just made") };
+    let values = [present, Newest::Absent, Newest::Deleted { offset: 5, timestamp: 6 }]
+        .map(|newest| KeyState { partition: 1, true_at: 8, newest });
+    let all = [
+        Reply::Values { values: values.to_vec(), explain: vec!["memtable", "run 7"] },
+        Reply::Scanned(Scanned { true_at: vec![(0, 8), (1, -1)], rows: rows.rows(), next: Some(b"c") }),
+        Reply::Scanned(Scanned { true_at: vec![], rows: bare.rows(), next: None }),
+        Reply::Rows(rows.rows()),
+        Reply::SnapshotEnd { partition: 1, offset: 8 },
+        Reply::Conflict { partition: 1, offset: 6, deleted: true },
     ];
     all.iter().map(|m| input(m.code(), |out| m.encode(HEAD_OF_ALL, out))).collect()
 }

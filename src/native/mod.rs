@@ -196,6 +196,9 @@ impl Session {
             N::DeleteRecords { topic, partition, offset } => {
                 Some(Request::DeleteRecords { topic, partition, offset })
             }
+            N::Get(_) | N::Scan(_) | N::Watch(_) | N::PublishIf(_) => {
+                return Err(not_available(request.code()));
+            }
         })
     }
 
@@ -509,10 +512,14 @@ fn unknown_stream(number: u32) -> Refusal {
 
 fn unknown_request(code: u16) -> Refusal {
     if (0x20..0x40).contains(&code) {
-        let message = format!("request 0x{code:02x} is reserved, this version of krappy does not have it");
-        return Refusal::new(ErrorCode::NotAvailable, message);
+        return not_available(code);
     }
     Refusal::new(ErrorCode::UnknownRequest, format!("no request has the code 0x{code:02x}"))
+}
+
+fn not_available(code: u16) -> Refusal {
+    let message = format!("request 0x{code:02x} is reserved, this version of krappy does not have it");
+    Refusal::new(ErrorCode::NotAvailable, message)
 }
 
 fn malformed_request(code: u16, malformed: Malformed) -> Refusal {

@@ -119,7 +119,12 @@ impl Error {
             Error::Connect { .. } | Error::Disconnected(_) | Error::TimedOut(_) => true,
             Error::Refused { .. } => matches!(
                 self.code(),
-                Some(ErrorCode::StorageError | ErrorCode::Draining | ErrorCode::RequestTimedOut)
+                Some(
+                    ErrorCode::StorageError
+                        | ErrorCode::Draining
+                        | ErrorCode::RequestTimedOut
+                        | ErrorCode::ViewNotReady
+                )
             ),
             _ => false,
         }

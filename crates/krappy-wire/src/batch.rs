@@ -13,6 +13,7 @@
 //! `leader_epoch`, can be set without touching the rest; whoever walks batches must check offsets by continuity.
 
 use crate::codec::{Malformed, Reader, Writer, varlong_len};
+use crate::tail::{Tail, nullable_len, put_nullable, put_tail, read_nullable, tail_len};
 
 /// Bytes before the first record.
 pub const HEADER: usize = 61;
@@ -236,21 +237,19 @@ pub struct Record<'a> {
     pub key: Option<&'a [u8]>,
     /// The value; null is a tombstone on a compacted topic.
     pub value: Option<&'a [u8]>,
-    headers: Reader<'a>,
-    header_count: usize,
+    /// Value and headers as they stand in the batch.
+    pub tail: Tail<'a>,
 }
 
 impl<'a> Record<'a> {
     /// Headers in order: name and value. Names need not be UTF-8 here.
     pub fn headers(&self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> + use<'a> {
-        let mut r = self.headers.clone();
-        (0..self.header_count)
-            .map(move |_| read_header(&mut r).expect("headers were walked when the record was read"))
+        self.tail.headers()
     }
 
     /// How many headers there are.
     pub fn header_count(&self) -> usize {
-        self.header_count
+        self.tail.header_count()
     }
 }
 
@@ -279,14 +278,8 @@ impl<'a> Records<'a> {
         let timestamp = self.header.base_timestamp.wrapping_add(r.varlong()?);
         let offset = self.header.base_offset.wrapping_add(i64::from(r.varint()?));
         let key = read_nullable(&mut r)?;
-        let value = read_nullable(&mut r)?;
-        let header_count = usize::try_from(r.varint()?).map_err(|_| Malformed::BadLength)?;
-        let headers = r.clone();
-        for _ in 0..header_count {
-            read_header(&mut r)?;
-        }
-        r.end()?;
-        Ok(Record { offset, timestamp, key, value, headers, header_count })
+        let tail = Tail::read(r.rest())?;
+        Ok(Record { offset, timestamp, key, value: tail.value(), tail })
     }
 }
 
@@ -301,18 +294,6 @@ impl<'a> Iterator for Records<'a> {
         self.failed = record.is_err();
         Some(record)
     }
-}
-
-fn read_nullable<'a>(r: &mut Reader<'a>) -> Result<Option<&'a [u8]>, Malformed> {
-    match r.varint()? {
-        -1 => Ok(None),
-        n => Ok(Some(r.take(usize::try_from(n).map_err(|_| Malformed::BadLength)?)?)),
-    }
-}
-
-fn read_header<'a>(r: &mut Reader<'a>) -> Result<(&'a [u8], Option<&'a [u8]>), Malformed> {
-    let name = read_nullable(r)?.ok_or(Malformed::BadLength)?;
-    Ok((name, read_nullable(r)?))
 }
 
 /// Who produced a batch, for idempotent producers (KIP-98).
@@ -357,28 +338,17 @@ impl Builder {
         headers: impl Iterator<Item = (&'h [u8], Option<&'h [u8]>)> + Clone,
     ) {
         let timestamp_delta = timestamp.wrapping_sub(self.base_timestamp);
-        let mut header_count = 0;
-        let mut length = 1
+        let length = 1
             + varlong_len(timestamp_delta)
             + varlong_len(i64::from(self.count))
             + nullable_len(key)
-            + nullable_len(value);
-        for (name, value) in headers.clone() {
-            header_count += 1;
-            length += nullable_len(Some(name)) + nullable_len(value);
-        }
-        length += varlong_len(header_count);
+            + tail_len(value, headers.clone());
         out.put_varlong(length as i64);
         out.put_u8(0);
         out.put_varlong(timestamp_delta);
         out.put_varint(self.count);
         put_nullable(out, key);
-        put_nullable(out, value);
-        out.put_varlong(header_count);
-        for (name, value) in headers {
-            put_nullable(out, Some(name));
-            put_nullable(out, value);
-        }
+        put_tail(out, value, headers);
         self.count += 1;
         self.max_timestamp = self.max_timestamp.max(timestamp);
     }
@@ -436,23 +406,6 @@ impl Builder {
     }
 }
 
-fn nullable_len(v: Option<&[u8]>) -> usize {
-    match v {
-        None => 1,
-        Some(v) => varlong_len(v.len() as i64) + v.len(),
-    }
-}
-
-fn put_nullable(out: &mut Vec<u8>, v: Option<&[u8]>) {
-    match v {
-        None => out.put_varint(-1),
-        Some(v) => {
-            out.put_varlong(v.len() as i64);
-            out.extend_from_slice(v);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -482,6 +435,8 @@ mod tests {
         assert_eq!((records[0].offset, records[0].timestamp), (42, 1_000));
         assert_eq!((records[0].key, records[0].value), (Some(&b"k1"[..]), Some(&b"v1"[..])));
         assert_eq!(records[1].value, None);
+        assert_eq!(records[0].tail.bytes(), b"\x04v1\x00");
+        assert_eq!(records[1].tail.bytes(), b"\x01\x04\x02h\x02x\x08null\x01");
         let headers: Vec<_> = records[1].headers().collect();
         assert_eq!(headers, [(&b"h"[..], Some(&b"x"[..])), (&b"null"[..], None)]);
         assert_eq!((records[2].key, records[2].value, records[2].timestamp), (None, Some(&b""[..]), 900));

@@ -86,6 +86,12 @@ codes! {
     NotAvailable = 10_005, "NOT_AVAILABLE";
     /// The frame was whole, its content was not what its type says.
     Malformed = 10_006, "MALFORMED_REQUEST";
+    /// A keyed request to a topic without `cleanup.policy=compact`.
+    NotCompacted = 10_007, "NOT_COMPACTED";
+    /// The view of the partition is being rebuilt from its log; try again later.
+    ViewNotReady = 10_008, "VIEW_NOT_READY";
+    /// An as-of offset that neither a pin nor the log allows any more.
+    OffsetTooOld = 10_009, "OFFSET_TOO_OLD";
 }
 
 impl std::fmt::Display for ErrorCode {

@@ -2,8 +2,8 @@
 //! and the disk hold. No I/O, no clock, no state: slices in, values out.
 //!
 //! Reading order: [`codec`] (how numbers and strings are laid out), [`frame`] (where a message ends),
-//! [`native`] (every request and reply), [`batch`] (the Kafka record batch v2), [`partition`] (which partition
-//! a key belongs to) and [`error`] (what a refusal is called).
+//! [`native`] (every request and reply), [`batch`] (the Kafka record batch v2), [`tail`] (the end of a record),
+//! [`partition`] (which partition a key belongs to) and [`error`] (what a refusal is called).
 #![forbid(unsafe_code)]
 
 pub mod batch;
@@ -12,3 +12,4 @@ pub mod error;
 pub mod frame;
 pub mod native;
 pub mod partition;
+pub mod tail;

@@ -8,9 +8,11 @@ use krappy_wire::codec::Reader;
 use krappy_wire::error::ErrorCode;
 use krappy_wire::frame::{HEAD, Split, split};
 use krappy_wire::native::{
-    Body, Head, Level, PartitionInfo, PlainWriter, PublishedPart, RecordsPart, Reply, Request, Start,
-    TopicInfo, TopicSummary, code,
+    After, Body, Get, Head, KeyState, KeysWriter, Level, Newest, PartitionInfo, PlainWriter, PublishIf,
+    PublishedPart, RecordsPart, Reply, Request, RowsWriter, Scan, Scanned, Start, TopicInfo, TopicSummary,
+    Watch, code,
 };
+use krappy_wire::tail::{Tail, put_tail};
 
 const PAGE: &str = include_str!("../../../docs/PROTOCOL.md");
 const NATIVE: &str = include_str!("../src/native/mod.rs");
@@ -226,6 +228,61 @@ fn every_message() -> Vec<(u16, Vec<u8>)> {
         Reply::Trimmed { log_start: 4 },
         Reply::GoAway { message: "bye" },
         Reply::Error { code: 3, message: "m", hint: "h" },
+    ];
+    let head = Head { stream: 1, correlation: 2 };
+    let body = |frame: Vec<u8>| frame[HEAD + 8..].to_vec();
+    let requests = requests.iter().map(|m| (m.code(), body(encoded(|out| m.encode(head, out)))));
+    let replies = replies.iter().map(|m| (m.code(), body(encoded(|out| m.encode(head, out)))));
+    requests.chain(replies).chain(every_keyed_message()).collect()
+}
+
+/// The same for the messages of compacted topics.
+fn every_keyed_message() -> Vec<(u16, Vec<u8>)> {
+    let after = After { partition: 2, offset: 9, max_wait_ms: 500 };
+    let mut keys = KeysWriter::default();
+    keys.push(b"a key");
+    keys.push(b"");
+    let mut record = PlainWriter::default();
+    record.push(-1, Some(b"key"), None, &[("h", None), ("i", Some(b"x"))]);
+    let scan = Scan {
+        topic: "t",
+        partition: -1,
+        reverse: true,
+        keys_only: true,
+        from: b"a",
+        to: None,
+        as_of: vec![(0, 7), (1, -1)],
+        after: After::NONE,
+        limit: 10,
+        max_bytes: 1 << 20,
+        cursor: b"page two",
+    };
+    let requests = [
+        Request::Get(Get { topic: "t", partition: 1, as_of: -1, after, explain: true, keys: keys.keys() }),
+        Request::Scan(Scan { to: Some(b"z"), ..scan.clone() }),
+        Request::Scan(scan),
+        Request::Watch(Watch { topic: "t", partition: 1, from: b"", to: None, credit: 9, snapshot: false }),
+        Request::PublishIf(PublishIf {
+            acks: Level::Appended,
+            partition: -1,
+            expected: 5,
+            record: record.records(),
+        }),
+    ];
+    let mut tail = Vec::new();
+    put_tail(&mut tail, Some(b"value"), std::iter::empty());
+    let mut rows = RowsWriter::default();
+    rows.push(1, 5, 1_000, b"k", &tail);
+    rows.push(0, 6, -1, b"", &tail);
+    let present = Newest::Present { offset: 5, timestamp: 6, tail: Tail::read(&tail).unwrap() };
+    let values = [present, Newest::Absent, Newest::Deleted { offset: 5, timestamp: 6 }]
+        .map(|newest| KeyState { partition: 1, true_at: 8, newest });
+    let replies = [
+        Reply::Values { values: values.to_vec(), explain: vec!["memtable", ""] },
+        Reply::Scanned(Scanned { true_at: vec![(0, 8), (1, -1)], rows: rows.rows(), next: Some(b"c") }),
+        Reply::Rows(rows.rows()),
+        Reply::SnapshotEnd { partition: 1, offset: 8 },
+        Reply::Conflict { partition: 1, offset: 6, deleted: true },
     ];
     let head = Head { stream: 1, correlation: 2 };
     let body = |frame: Vec<u8>| frame[HEAD + 8..].to_vec();

@@ -5,21 +5,26 @@
 //! connection; the client chooses its number, so requests may follow their registration without waiting for the reply.
 //! Stream 0 is the connection itself. Replies carry the correlation of their request and may overtake one another.
 //!
-//! Reading order: this file (codes, and what several messages share), `plain` (records one by one), `request`, `reply`.
+//! Reading order: this file (codes, and what several messages share), `plain` (records one by one), `request`, `reply`,
+//! then for compacted topics `rows` (records by key) and `keyed` (their messages).
 //!
 //! Invariant: decoding allocates in proportion to the bytes given, never to a declared count.
 
+mod keyed;
 mod plain;
 mod reply;
 mod request;
+mod rows;
 #[cfg(test)]
 mod tests;
 
+pub use keyed::{After, Get, KeyState, Newest, PublishIf, Scan, Scanned, Watch};
 pub use plain::{PlainRecord, PlainRecords, PlainWriter};
 pub use reply::{
     PartitionInfo, PublishedPart, RECORDS_PART_HEAD, RecordsPart, Reply, TopicInfo, TopicSummary,
 };
 pub use request::{Body, MAX_SETTINGS, Request};
+pub use rows::{Keys, KeysWriter, ROW_HEAD, RowRef, Rows, RowsWriter};
 
 use crate::codec::{Malformed, Reader, Writer};
 
@@ -46,10 +51,11 @@ pub mod code {
     pub const DELETE_RECORDS: u16 = 0x14;
     /// Reserved: group offsets (0x20-0x2f).
     pub const COMMIT: u16 = 0x20;
-    /// Reserved: keyed requests (0x30-0x3f).
+    // Keyed requests (0x30-0x3f); the rest is reserved.
     pub const GET: u16 = 0x30;
     pub const SCAN: u16 = 0x31;
     pub const WATCH: u16 = 0x32;
+    pub const PUBLISH_IF: u16 = 0x33;
 
     pub const HELLO_OK: u16 = 0x81;
     pub const PRODUCER_REGISTERED: u16 = 0x82;
@@ -62,9 +68,11 @@ pub mod code {
     pub const TOPIC: u16 = 0x90;
     pub const TOPICS: u16 = 0x91;
     pub const TRIMMED: u16 = 0x94;
-    /// Reserved: rows of keyed replies and the end of a snapshot.
-    pub const ROW: u16 = 0xb0;
+    pub const ROWS: u16 = 0xb0;
     pub const SNAPSHOT_END: u16 = 0xb1;
+    pub const VALUES: u16 = 0xb2;
+    pub const SCANNED: u16 = 0xb3;
+    pub const CONFLICT: u16 = 0xb4;
     pub const GO_AWAY: u16 = 0xfe;
     pub const ERROR: u16 = 0xff;
 }

@@ -1,6 +1,7 @@
 //! What the broker answers.
 
-use super::{Head, Level, code, list, put_list, read_bool};
+use super::rows::Tails;
+use super::{Head, KeyState, Level, Rows, Scanned, code, list, put_list, read_bool};
 use crate::codec::{Malformed, Reader, Writer};
 use crate::error::ErrorCode;
 use crate::frame;
@@ -73,6 +74,34 @@ pub enum Reply<'a> {
     Trimmed {
         /// The log start offset now.
         log_start: i64,
+    },
+    /// Answer to Get.
+    Values {
+        /// In the order of the keys.
+        values: Vec<KeyState<'a>>,
+        /// Which part of the view answered and which filters said no, in words; empty when not asked for.
+        explain: Vec<&'a str>,
+    },
+    /// Answer to Scan.
+    Scanned(Scanned<'a>),
+    /// What a watcher sends: rows of the snapshot in the order of their keys in each partition; after the snapshot of a
+    /// partition every record in the order of offsets, deletions with a null value.
+    Rows(Rows<'a>),
+    /// A watcher has sent the snapshot of a partition.
+    SnapshotEnd {
+        /// The partition.
+        partition: i32,
+        /// The snapshot was true at this offset; what follows begins with the next. -1: the log is empty.
+        offset: i64,
+    },
+    /// Answer to PublishIf: the key is not as expected, and nothing was appended.
+    Conflict {
+        /// The partition that the key belongs to.
+        partition: i32,
+        /// Offset of the newest record of the key, or -1 if there is none.
+        offset: i64,
+        /// Whether that record is a deletion.
+        deleted: bool,
     },
     /// The broker is stopping: it finishes what it has read and closes. On stream 0, correlation 0.
     GoAway {
@@ -250,6 +279,16 @@ impl<'a> Reply<'a> {
                 })?,
             },
             code::TRIMMED => Reply::Trimmed { log_start: r.i64()? },
+            code::VALUES => Reply::Values {
+                values: list(&mut r, KeyState::read)?,
+                explain: list(&mut r, |r| r.string())?,
+            },
+            code::SCANNED => Reply::Scanned(Scanned::read(&mut r)?),
+            code::ROWS => Reply::Rows(Rows::decode(&mut r, Tails::Always)?),
+            code::SNAPSHOT_END => Reply::SnapshotEnd { partition: r.i32()?, offset: r.i64()? },
+            code::CONFLICT => {
+                Reply::Conflict { partition: r.i32()?, offset: r.i64()?, deleted: read_bool(&mut r)? }
+            }
             code::GO_AWAY => Reply::GoAway { message: r.string()? },
             code::ERROR => Reply::Error { code: r.i16()?, message: r.string()?, hint: r.string()? },
             _ => return Ok(None),
@@ -272,6 +311,11 @@ impl<'a> Reply<'a> {
             Reply::Topic(_) => code::TOPIC,
             Reply::Topics { .. } => code::TOPICS,
             Reply::Trimmed { .. } => code::TRIMMED,
+            Reply::Values { .. } => code::VALUES,
+            Reply::Scanned(_) => code::SCANNED,
+            Reply::Rows(_) => code::ROWS,
+            Reply::SnapshotEnd { .. } => code::SNAPSHOT_END,
+            Reply::Conflict { .. } => code::CONFLICT,
             Reply::GoAway { .. } => code::GO_AWAY,
             Reply::Error { .. } => code::ERROR,
         }
@@ -351,6 +395,21 @@ impl<'a> Reply<'a> {
                 out.put_u64(t.bytes);
             }),
             Reply::Trimmed { log_start } => out.put_i64(*log_start),
+            Reply::Values { values, explain } => {
+                put_list(out, values, |out, value| value.put(out));
+                put_list(out, explain, |out, line| out.put_string(line));
+            }
+            Reply::Scanned(page) => page.put(out),
+            Reply::Rows(rows) => rows.put(out),
+            Reply::SnapshotEnd { partition, offset } => {
+                out.put_i32(*partition);
+                out.put_i64(*offset);
+            }
+            Reply::Conflict { partition, offset, deleted } => {
+                out.put_i32(*partition);
+                out.put_i64(*offset);
+                out.put_u8(u8::from(*deleted));
+            }
             Reply::GoAway { message } => out.put_string(message),
             Reply::Error { code, message, hint } => {
                 out.put_i16(*code);

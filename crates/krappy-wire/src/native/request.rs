@@ -1,6 +1,6 @@
 //! What a client may ask.
 
-use super::{Head, Level, PlainRecords, Start, code, read_bool};
+use super::{Get, Head, Level, PlainRecords, PublishIf, Scan, Start, Watch, code, read_bool};
 use crate::codec::{Malformed, Reader, Writer};
 use crate::frame;
 
@@ -97,6 +97,14 @@ pub enum Request<'a> {
         /// The new log start offset; -1 is the high watermark.
         offset: i64,
     },
+    /// Asks for the newest records of keys. Needs no registration.
+    Get(Get<'a>),
+    /// Asks for the newest records of a range of keys. Needs no registration.
+    Scan(Scan<'a>),
+    /// Makes the stream a watcher of a range of keys, which sends as long as credit lasts.
+    Watch(Watch<'a>),
+    /// Appends one record on a producer stream if its key is as expected.
+    PublishIf(PublishIf<'a>),
 }
 
 /// What a Publish appends.
@@ -162,6 +170,10 @@ impl<'a> Request<'a> {
             code::DELETE_RECORDS => {
                 Request::DeleteRecords { topic: r.string()?, partition: r.i32()?, offset: r.i64()? }
             }
+            code::GET => Request::Get(Get::read(&mut r)?),
+            code::SCAN => Request::Scan(Scan::read(&mut r)?),
+            code::WATCH => Request::Watch(Watch::read(&mut r)?),
+            code::PUBLISH_IF => Request::PublishIf(PublishIf::read(&mut r)?),
             _ => return Ok(None),
         };
         r.end()?;
@@ -186,6 +198,10 @@ impl<'a> Request<'a> {
             Request::DescribeTopic { .. } => code::DESCRIBE_TOPIC,
             Request::DeleteTopic { .. } => code::DELETE_TOPIC,
             Request::DeleteRecords { .. } => code::DELETE_RECORDS,
+            Request::Get(_) => code::GET,
+            Request::Scan(_) => code::SCAN,
+            Request::Watch(_) => code::WATCH,
+            Request::PublishIf(_) => code::PUBLISH_IF,
         }
     }
 
@@ -247,6 +263,10 @@ impl<'a> Request<'a> {
                 out.put_i32(*partition);
                 out.put_i64(*offset);
             }
+            Request::Get(get) => get.put(out),
+            Request::Scan(scan) => scan.put(out),
+            Request::Watch(watch) => watch.put(out),
+            Request::PublishIf(publish) => publish.put(out),
         }
     }
 }

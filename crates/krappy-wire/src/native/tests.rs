@@ -3,6 +3,7 @@
 use super::*;
 use crate::codec::Malformed;
 use crate::frame::{Split, split};
+use crate::tail::{Tail, put_tail};
 
 const HEAD: Head = Head { stream: 7, correlation: 9 };
 
@@ -13,7 +14,50 @@ fn plain() -> PlainWriter {
     w
 }
 
-fn requests(w: &PlainWriter) -> Vec<Request<'_>> {
+/// What keyed messages are made of.
+struct Keyed {
+    one: PlainWriter,
+    keys: KeysWriter,
+    rows: RowsWriter,
+    bare: RowsWriter,
+    tail: Vec<u8>,
+}
+
+fn keyed() -> Keyed {
+    let mut one = PlainWriter::default();
+    one.push(-1, Some(b"key"), None, &[("h", None)]);
+    let mut keys = KeysWriter::default();
+    keys.push(b"a key");
+    keys.push(b"");
+    let (mut tail, mut tombstone) = (Vec::new(), Vec::new());
+    let headers: [(&[u8], Option<&[u8]>); 2] = [(b"h", Some(b"x")), (b"i", None)];
+    put_tail(&mut tail, Some(b"value"), headers.into_iter());
+    put_tail(&mut tombstone, None, std::iter::empty());
+    let mut rows = RowsWriter::default();
+    rows.push(1, 5, 1_000, b"k", &tail);
+    rows.push(0, 6, -1, b"", &tombstone);
+    assert_eq!(rows.size(), 2 * ROW_HEAD + 1 + tail.len() + tombstone.len());
+    let mut bare = RowsWriter::default();
+    bare.push(0, 7, 1_000, b"only the key", b"");
+    Keyed { one, keys, rows, bare, tail }
+}
+
+fn requests<'a>(w: &'a PlainWriter, keyed: &'a Keyed) -> Vec<Request<'a>> {
+    let after = After { partition: 2, offset: 9, max_wait_ms: 500 };
+    let scan = Scan {
+        topic: "t",
+        partition: -1,
+        reverse: true,
+        keys_only: false,
+        from: b"a",
+        to: None,
+        as_of: vec![(0, 7), (1, -1)],
+        after,
+        limit: 10,
+        max_bytes: 1 << 20,
+        cursor: b"page two",
+    };
+    let watch = Watch { topic: "t", partition: 1, from: b"", to: Some(b"z"), credit: 9, snapshot: true };
     vec![
         Request::Hello { version: 1, client: "me" },
         Request::RegisterProducer { topic: "t", idempotent: true },
@@ -31,10 +75,45 @@ fn requests(w: &PlainWriter) -> Vec<Request<'_>> {
         Request::DescribeTopic { topic: "t" },
         Request::DeleteTopic { topic: "t" },
         Request::DeleteRecords { topic: "t", partition: 1, offset: -1 },
+        Request::Get(Get {
+            topic: "t",
+            partition: -1,
+            as_of: -1,
+            after: After::NONE,
+            explain: true,
+            keys: keyed.keys.keys(),
+        }),
+        Request::Get(Get {
+            topic: "t",
+            partition: 3,
+            as_of: 7,
+            after,
+            explain: false,
+            keys: keyed.keys.keys(),
+        }),
+        Request::Scan(Scan {
+            reverse: false,
+            keys_only: true,
+            to: Some(b""),
+            as_of: vec![],
+            cursor: b"",
+            ..scan.clone()
+        }),
+        Request::Scan(scan),
+        Request::Watch(Watch { partition: -1, snapshot: false, to: None, ..watch.clone() }),
+        Request::Watch(watch),
+        Request::PublishIf(PublishIf {
+            acks: Level::Durable,
+            partition: -1,
+            expected: -1,
+            record: keyed.one.records(),
+        }),
     ]
 }
 
-fn replies() -> Vec<Reply<'static>> {
+fn replies(keyed: &Keyed) -> Vec<Reply<'_>> {
+    let present = Newest::Present { offset: 5, timestamp: 1_000, tail: Tail::read(&keyed.tail).unwrap() };
+    let known = |newest| KeyState { partition: 1, true_at: 8, newest };
     let part = RecordsPart {
         partition: 1,
         error: 0,
@@ -73,6 +152,23 @@ fn replies() -> Vec<Reply<'static>> {
         }),
         Reply::Topics { topics: vec![TopicSummary { name: "t", partitions: 1, records: 2, bytes: 3 }] },
         Reply::Trimmed { log_start: 4 },
+        Reply::Values {
+            values: vec![
+                known(present),
+                known(Newest::Absent),
+                known(Newest::Deleted { offset: 6, timestamp: -1 }),
+            ],
+            explain: vec!["memtable", "run 7"],
+        },
+        Reply::Scanned(Scanned {
+            true_at: vec![(0, 8), (1, -1)],
+            rows: keyed.rows.rows(),
+            next: Some(b"cursor"),
+        }),
+        Reply::Scanned(Scanned { true_at: vec![], rows: keyed.bare.rows(), next: None }),
+        Reply::Rows(keyed.rows.rows()),
+        Reply::SnapshotEnd { partition: 1, offset: -1 },
+        Reply::Conflict { partition: 1, offset: 6, deleted: true },
         Reply::GoAway { message: "bye" },
         Reply::Error { code: 3, message: "m", hint: "h" },
     ]
@@ -88,8 +184,8 @@ fn body(frame: &[u8]) -> (u16, &[u8]) {
 
 #[test]
 fn every_request_round_trips_and_no_truncation_or_extension_does() {
-    let w = plain();
-    for request in requests(&w) {
+    let (w, keyed) = (plain(), keyed());
+    for request in requests(&w, &keyed) {
         let mut frame = Vec::new();
         request.encode(HEAD, &mut frame);
         let (code, bytes) = body(&frame);
@@ -108,7 +204,8 @@ fn every_request_round_trips_and_no_truncation_or_extension_does() {
 
 #[test]
 fn every_reply_round_trips() {
-    for reply in replies() {
+    let keyed = keyed();
+    for reply in replies(&keyed) {
         let mut frame = Vec::new();
         reply.encode(HEAD, &mut frame);
         let (code, bytes) = body(&frame);
@@ -117,6 +214,90 @@ fn every_reply_round_trips() {
             assert!(Reply::decode(code, &bytes[..cut]).is_err(), "{reply:?} cut at {cut}");
         }
     }
+}
+
+/// Either a flipped bit is refused, or the message is another one, and exactly the one that its bytes say.
+#[test]
+fn a_flipped_bit_is_refused_or_makes_another_message() {
+    let (w, keyed) = (plain(), keyed());
+    let bodies = requests(&w, &keyed).into_iter().map(|m| encoded(|out| m.encode(HEAD, out)));
+    for frame in bodies.chain(replies(&keyed).into_iter().map(|m| encoded(|out| m.encode(HEAD, out)))) {
+        let (code, good) = body(&frame);
+        for bit in 0..good.len() * 8 {
+            let mut bad = good.to_vec();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            let again = match (Request::decode(code, &bad), Reply::decode(code, &bad)) {
+                // The value of a start that needs none is not looked at.
+                (Ok(Some(Request::RegisterConsumer { .. })), _) => continue,
+                (Ok(Some(request)), _) => encoded(|out| request.encode(HEAD, out)),
+                (_, Ok(Some(reply))) => encoded(|out| reply.encode(HEAD, out)),
+                _ => continue,
+            };
+            assert_eq!(body(&again), (code, &bad[..]), "code 0x{code:02x} bit {bit}");
+        }
+    }
+}
+
+fn encoded(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode(&mut out);
+    out
+}
+
+#[test]
+fn rows_and_keys_come_back_in_order() {
+    let keyed = keyed();
+    let rows: Vec<_> = keyed.rows.rows().iter().collect();
+    assert_eq!((rows[0].partition, rows[0].offset, rows[0].timestamp, rows[0].key), (1, 5, 1_000, &b"k"[..]));
+    assert_eq!((rows[0].value(), rows[0].headers().count()), (Some(&b"value"[..]), 2));
+    assert_eq!(rows[0].tail.as_ref().unwrap().bytes(), keyed.tail);
+    assert!(rows[1].tail.is_some() && rows[1].value().is_none());
+    assert_eq!(keyed.bare.rows().iter().next().unwrap().tail, None);
+    assert!(keyed.keys.keys().iter().eq([&b"a key"[..], b""]));
+}
+
+#[test]
+fn keyed_messages_that_contradict_themselves_are_malformed() {
+    let keyed = keyed();
+    let get = Get {
+        topic: "t",
+        partition: -1,
+        as_of: -1,
+        after: After::NONE,
+        explain: false,
+        keys: keyed.keys.keys(),
+    };
+    let refused = |get: &Get<'_>| {
+        let frame = encoded(|out| Request::Get(get.clone()).encode(HEAD, out));
+        assert_eq!(Request::decode(code::GET, body(&frame).1), Err(Malformed::BadValue), "{get:?}");
+    };
+    refused(&Get { partition: -2, ..get.clone() });
+    refused(&Get { as_of: -2, ..get.clone() });
+    refused(&Get { after: After { offset: -2, ..After::NONE }, ..get.clone() });
+    refused(&Get { after: After { offset: 5, ..After::NONE }, ..get.clone() });
+    refused(&Get { keys: KeysWriter::default().keys(), ..get.clone() });
+
+    let if_absent = |acks, expected, record: &PlainWriter| {
+        let publish = PublishIf { acks, partition: 0, expected, record: record.records() };
+        let frame = encoded(|out| Request::PublishIf(publish).encode(HEAD, out));
+        Request::decode(code::PUBLISH_IF, body(&frame).1).map(|_| ())
+    };
+    let mut keyless = PlainWriter::default();
+    keyless.push(-1, None, None, &[]);
+    assert_eq!(if_absent(Level::Appended, -1, &keyed.one), Ok(()));
+    assert_eq!(if_absent(Level::None, -1, &keyed.one), Err(Malformed::BadValue));
+    assert_eq!(if_absent(Level::Appended, -2, &keyed.one), Err(Malformed::BadValue));
+    assert_eq!(if_absent(Level::Appended, -1, &keyless), Err(Malformed::BadValue));
+    assert_eq!(if_absent(Level::Appended, -1, &plain()), Err(Malformed::BadValue));
+
+    // A watcher must not take a row without a tail for a deletion.
+    let frame = encoded(|out| Reply::Rows(keyed.bare.rows()).encode(HEAD, out));
+    assert_eq!(Reply::decode(code::ROWS, body(&frame).1), Err(Malformed::BadValue));
+    let mut rotten = RowsWriter::default();
+    rotten.push(0, 1, 1, b"k", b"\x02");
+    let frame = encoded(|out| Reply::Rows(rotten.rows()).encode(HEAD, out));
+    assert_eq!(Reply::decode(code::ROWS, body(&frame).1), Err(Malformed::Short));
+    assert_eq!(Reply::decode(code::ROWS, &[0xff; 4]), Err(Malformed::Short));
 }
 
 #[test]
