@@ -19,16 +19,26 @@
 //! "the key is not there".
 
 mod access;
+pub mod block;
+pub mod bloom;
+mod footer;
+mod index;
+mod iter;
 pub mod manifest;
 mod meta;
 pub mod run;
+mod seal;
+#[cfg(test)]
+pub(crate) mod testing;
 mod tip;
+mod varint;
 pub mod writer;
 
 pub use access::{Access, ReadError, Warm};
+pub use iter::RunIter;
 pub use manifest::{Manifest, OpenError};
 pub use meta::RunMeta;
-pub use run::{Run, RunIter};
+pub use run::Run;
 pub use tip::{Edit, LEVELS, Tip};
 pub use writer::RunWriter;
 
