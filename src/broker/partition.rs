@@ -411,6 +411,8 @@ fn batch_error_code(error: batch::BatchError) -> ErrorCode {
     match error {
         E::Short | E::Length | E::Crc => ErrorCode::CorruptMessage,
         E::Codec => ErrorCode::UnsupportedCompression,
-        E::Magic(_) | E::Count | E::Attributes | E::Record => ErrorCode::InvalidRecord,
+        E::Magic(_) | E::Count | E::Attributes | E::Record | E::Packed | E::Inflated => {
+            ErrorCode::InvalidRecord
+        }
     }
 }
