@@ -19,14 +19,18 @@
 //! "the key is not there".
 
 mod access;
+pub mod levels;
 pub mod manifest;
+pub mod memtable;
 mod meta;
 pub mod run;
 mod tip;
 pub mod writer;
 
 pub use access::{Access, ReadError, Warm};
+pub use levels::Options;
 pub use manifest::{Manifest, OpenError};
+pub use memtable::Memtable;
 pub use meta::RunMeta;
 pub use run::{Run, RunIter};
 pub use tip::{Edit, LEVELS, Tip};
