@@ -19,21 +19,38 @@
 //! "the key is not there".
 
 mod access;
+mod flush;
 pub mod levels;
 pub mod manifest;
 pub mod memtable;
+mod merge;
 mod meta;
 pub mod run;
+mod scan;
+mod sieve;
+mod snapshot;
+mod sources;
+mod stats;
+mod store;
 mod tip;
+mod tree;
+mod version;
 pub mod writer;
 
 pub use access::{Access, ReadError, Warm};
+pub use flush::{Flush, Flushed};
 pub use levels::Options;
 pub use manifest::{Manifest, OpenError};
 pub use memtable::Memtable;
+pub use merge::{Merge, Merged, Step};
 pub use meta::RunMeta;
 pub use run::{Run, RunIter};
+pub use scan::{KeyRange, TreeIter};
+pub use sieve::Floors;
+pub use stats::{LevelStats, Stats};
 pub use tip::{Edit, LEVELS, Tip};
+pub use tree::{Found, Pressure, Tree};
+pub use version::Version;
 pub use writer::RunWriter;
 
 use std::cmp::Ordering;
