@@ -21,25 +21,46 @@
 mod access;
 pub mod block;
 pub mod bloom;
+mod flush;
 mod footer;
 mod index;
 mod iter;
+pub mod levels;
 pub mod manifest;
+pub mod memtable;
+mod merge;
 mod meta;
 pub mod run;
+mod scan;
 mod seal;
+mod sieve;
+mod snapshot;
+mod sources;
+mod stats;
+mod store;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tip;
+mod tree;
 mod varint;
+mod version;
 pub mod writer;
 
 pub use access::{Access, ReadError, Warm};
+pub use flush::{Flush, Flushed};
 pub use iter::RunIter;
+pub use levels::Options;
 pub use manifest::{Manifest, OpenError};
+pub use memtable::Memtable;
+pub use merge::{Merge, Merged, Step};
 pub use meta::RunMeta;
 pub use run::Run;
+pub use scan::{KeyRange, TreeIter};
+pub use sieve::Floors;
+pub use stats::{LevelStats, Stats};
 pub use tip::{Edit, LEVELS, Tip};
+pub use tree::{Found, Pressure, Tree};
+pub use version::Version;
 pub use writer::RunWriter;
 
 use std::cmp::Ordering;

@@ -5,7 +5,8 @@
 use crate::admin::Admin;
 use crate::consumer::ConsumerBuilder;
 use crate::error::Error;
-use crate::link::{BrokerInfo, Link};
+use crate::keyed::{self, GetOptions, Got, Scan, ScanOptions, WatchOptions, Watcher};
+use crate::link::{BrokerInfo, Link, Message};
 use crate::producer::ProducerBuilder;
 use krappy_wire::native::{Reply, Request};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
@@ -166,6 +167,55 @@ impl Client {
         Admin::new(self.clone())
     }
 
+    /// The newest records of keys of a compacted topic, in the order of the keys.
+    ///
+    /// ```no_run
+    /// # let client = krappy_client::Client::connect("127.0.0.1:9092")?;
+    /// use krappy_client::GetOptions;
+    ///
+    /// let got = client.get("users", &["user-7"], &GetOptions::default())?;
+    /// println!("{:?}, true at offset {}", got.keys[0].value(), got.keys[0].true_at);
+    /// # Ok::<(), krappy_client::Error>(())
+    /// ```
+    pub fn get(&self, topic: &str, keys: &[impl AsRef<[u8]>], options: &GetOptions) -> Result<Got, Error> {
+        keyed::get(self, topic, keys, options)
+    }
+
+    /// The newest records of a range of keys of a compacted topic, in the order of the keys. Deleted keys are left out.
+    /// Nothing is asked for before the first record is taken.
+    ///
+    /// ```no_run
+    /// # let client = krappy_client::Client::connect("127.0.0.1:9092")?;
+    /// use krappy_client::{KeyRange, ScanOptions};
+    ///
+    /// let users = ScanOptions { range: KeyRange::prefix("user-"), ..ScanOptions::default() };
+    /// for record in client.scan("users", users)? {
+    ///     println!("{:?}", record?.key);
+    /// }
+    /// # Ok::<(), krappy_client::Error>(())
+    /// ```
+    pub fn scan(&self, topic: &str, options: ScanOptions) -> Result<Scan, Error> {
+        Scan::new(self.clone(), topic, options)
+    }
+
+    /// The newest records of a range of keys of a compacted topic, and then every change to them.
+    ///
+    /// ```no_run
+    /// # let client = krappy_client::Client::connect("127.0.0.1:9092")?;
+    /// use krappy_client::{WatchEvent, WatchOptions};
+    ///
+    /// for event in client.watch("users", WatchOptions::default())?.events() {
+    ///     match event? {
+    ///         WatchEvent::Row(record) => println!("{:?} is {:?}", record.key, record.value),
+    ///         WatchEvent::SnapshotEnd { partition, offset } => println!("{partition} was read at {offset}"),
+    ///     }
+    /// }
+    /// # Ok::<(), krappy_client::Error>(())
+    /// ```
+    pub fn watch(&self, topic: &str, options: WatchOptions) -> Result<Watcher, Error> {
+        Watcher::open(self.clone(), topic, options)
+    }
+
     /// What the broker said about itself when it was last connected to.
     ///
     /// ```no_run
@@ -195,9 +245,20 @@ impl Client {
         request: &Request<'_>,
         decode: impl FnOnce(Reply<'_>) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        self.call_patiently(request, Duration::ZERO, |_, reply| decode(reply))
+    }
+
+    /// The same for a request that the broker may hold back for up to `patience`, decoded with the frame at hand.
+    pub(crate) fn call_patiently<T>(
+        &self,
+        request: &Request<'_>,
+        patience: Duration,
+        decode: impl FnOnce(&Message, Reply<'_>) -> Result<T, Error>,
+    ) -> Result<T, Error> {
         let link = self.shared.link(Instant::now() + self.shared.settings.connect_timeout)?;
-        let message = link.call(0, request, self.shared.settings.request_timeout)?;
-        let result = message.reply().and_then(decode);
+        let limit = self.shared.settings.request_timeout.saturating_add(patience);
+        let message = link.call(0, request, limit)?;
+        let result = message.reply().and_then(|reply| decode(&message, reply));
         if let Err(error @ Error::Malformed(_)) = &result {
             link.end(error.clone());
         }
@@ -226,6 +287,18 @@ impl Shared {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.state().closed
+    }
+
+    /// Asks for a sign of life when none came for long: a broker whose machine has vanished says nothing either.
+    pub(crate) fn make_sure(&self, link: &Link, heard: &mut Instant) {
+        let limit = self.request_timeout();
+        if heard.elapsed() < limit {
+            return;
+        }
+        *heard = Instant::now();
+        if link.call(0, &Request::Ping, limit).is_err() {
+            link.end(Error::Disconnected("the broker gives no sign of life".into()));
+        }
     }
 
     /// A connection that takes requests, made anew when there is none, with backoff until `deadline`.

@@ -6,12 +6,13 @@
 use crate::admin::checked;
 use crate::client::Client;
 use crate::error::Error;
+use crate::inbox::Inbox;
 use crate::link::{Answer, Link, Message, Route};
 use crate::records::{ConsumerRecord, Records};
 use krappy_wire::error::ErrorCode;
 use krappy_wire::native::{Head, RecordsPart, Reply, Request, Start};
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Credit below this would make the broker send tiny pieces.
@@ -116,13 +117,6 @@ struct Lane {
     correlation: u32,
 }
 
-/// Frames between the reader thread and the caller.
-#[derive(Default)]
-struct Inbox {
-    arrived: Mutex<VecDeque<(u32, Answer)>>,
-    more: Condvar,
-}
-
 impl Consumer {
     /// Waits up to `timeout` for records. Returns what has arrived, at least one frame's worth; empty when nothing
     /// came, also while the broker cannot be reached.
@@ -146,8 +140,8 @@ impl Consumer {
             if self.lanes.is_empty() && !self.resume(until)? {
                 return Ok(records);
             }
-            let Some((stream, answer)) = self.arrival(until) else {
-                self.make_sure();
+            let Some((stream, answer)) = self.inbox.next(until) else {
+                self.client.shared.make_sure(&self.link, &mut self.heard);
                 return Ok(records);
             };
             self.heard = Instant::now();
@@ -238,12 +232,7 @@ impl Consumer {
             Reply::ConsumerRegistered { positions, .. } => positions,
             _ => return Err(Error::unexpected("RegisterConsumer")),
         };
-        let inbox = Arc::clone(&self.inbox);
-        let hear = move |answer: Answer| {
-            inbox.arrived.lock().expect("the inbox does not panic").push_back((stream, answer));
-            inbox.more.notify_one();
-        };
-        self.link.route(correlation, Route::Many(Arc::new(hear)));
+        self.link.route(correlation, Route::Many(Arc::new(self.inbox.ear(stream))));
         self.lanes.push(Lane { stream, correlation });
         self.link.send(Head { stream, correlation }, &Request::Subscribe { credit })?;
         Ok(positions)
@@ -276,33 +265,6 @@ impl Consumer {
             self.open(partition, Start::Offset(position), credit)?;
         }
         Ok(())
-    }
-
-    /// The next frame; `None` when none came in time.
-    fn arrival(&self, until: Instant) -> Option<(u32, Answer)> {
-        let mut arrived = self.inbox.arrived.lock().expect("the inbox does not panic");
-        loop {
-            if let Some(first) = arrived.pop_front() {
-                return Some(first);
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return None;
-            }
-            arrived = self.inbox.more.wait_timeout(arrived, left).expect("the inbox does not panic").0;
-        }
-    }
-
-    /// Asks for a sign of life when none came for long: a broker whose machine has vanished says nothing either.
-    fn make_sure(&mut self) {
-        let limit = self.client.shared.request_timeout();
-        if self.heard.elapsed() < limit {
-            return;
-        }
-        self.heard = Instant::now();
-        if self.link.call(0, &Request::Ping, limit).is_err() {
-            self.link.end(Error::Disconnected("the broker gives no sign of life".into()));
-        }
     }
 
     fn take(&mut self, stream: u32, answer: Answer, records: &mut Records) -> Result<(), Error> {
@@ -368,7 +330,7 @@ impl Consumer {
             // On a broken connection the stream has ended anyway.
             let _ = self.link.send(head, &Request::CloseStream);
         }
-        self.inbox.arrived.lock().expect("the inbox does not panic").clear();
+        self.inbox.clear();
     }
 }
 

@@ -4,9 +4,11 @@
 //! A [`Client`] is one TCP connection that any number of threads share; it mends itself. A [`Producer`] gathers records
 //! into batches, retries without doubling them and says for each when it is on disk. A [`Consumer`] reads records
 //! without copying them and resumes at its own position. [`Admin`] creates, lists, describes, trims and deletes topics.
+//! On compacted topics [`Client::get`], [`Client::scan`] and [`Client::watch`] read the newest records of keys, and
+//! [`Producer::put_if`] writes one if nobody else has.
 //!
 //! Reading order: `link` (frames in and out of one socket), `client` (reconnecting), `producer::queue` (which batch may
-//! be sent when, the heart of exactly-once retries), `producer` (threads and memory around it), `consumer`.
+//! be sent when, the heart of exactly-once retries), `producer` (threads and memory around it), `consumer`, `keyed`.
 //!
 //! ```no_run
 //! use krappy_client::{Client, Record, Start};
@@ -31,6 +33,8 @@ mod admin;
 mod client;
 mod consumer;
 mod error;
+mod inbox;
+mod keyed;
 mod link;
 mod producer;
 mod record;
@@ -41,10 +45,13 @@ pub use admin::{Admin, Setting, TopicInfo, TopicSummary};
 pub use client::{Client, ClientBuilder};
 pub use consumer::{Consumer, ConsumerBuilder};
 pub use error::Error;
+pub use keyed::{
+    GetOptions, Got, KeyRange, KeyState, Newest, Scan, ScanOptions, WatchEvent, WatchOptions, Watcher,
+};
 pub use krappy_wire::error::ErrorCode;
 pub use krappy_wire::native::{Level, PartitionInfo, Start};
 pub use link::BrokerInfo;
-pub use producer::{Delivered, Delivery, Producer, ProducerBuilder};
+pub use producer::{Delivered, Delivery, Expected, Producer, ProducerBuilder, PutIf};
 pub use record::Record;
 pub use records::{ConsumerRecord, Iter, Records};
 pub use slice::Slice;

@@ -6,12 +6,14 @@
 
 mod batch;
 mod delivery;
+mod put;
 mod queue;
 mod sender;
 #[cfg(test)]
 mod tests;
 
 pub use delivery::{Delivered, Delivery};
+pub use put::{Expected, PutIf};
 
 use crate::admin::checked;
 use crate::client::Client;
@@ -21,6 +23,7 @@ use delivery::Callback;
 use krappy_wire::batch::HEADER;
 use krappy_wire::native::Level;
 use krappy_wire::partition::partition_for;
+use put::Conditional;
 use queue::{Limits, Queue};
 use sender::{Sender, State};
 use std::sync::Arc;
@@ -129,6 +132,7 @@ impl ProducerBuilder {
             acks: self.acks,
         };
         let queue = Queue::new(limits, registered.partitions, registered.identity);
+        let conditional = Conditional::new(self.client.clone(), self.topic.clone(), self.acks);
         let state = State::new(queue, link, registered.stream);
         let sender = Arc::new(Sender::new(self.client, self.topic, self.acks, state));
         let running = Arc::clone(&sender);
@@ -138,6 +142,7 @@ impl ProducerBuilder {
             .map_err(|e| Error::Invalid(format!("no thread for the producer: {e}")))?;
         Ok(Producer {
             sender,
+            conditional,
             thread: Some(thread),
             buffer_bytes: self.buffer_bytes,
             max_block: self.max_block,
@@ -164,6 +169,7 @@ impl ProducerBuilder {
 /// ```
 pub struct Producer {
     sender: Arc<Sender>,
+    conditional: Conditional,
     thread: Option<JoinHandle<()>>,
     buffer_bytes: usize,
     max_block: Duration,
@@ -196,6 +202,50 @@ impl Producer {
         told: impl FnOnce(Result<Delivered, Error>) + Send + 'static,
     ) -> Result<Delivery, Error> {
         self.enqueue(&record, Some(Box::new(told)))
+    }
+
+    /// Queues a value for a key; on a compacted topic it becomes the key's newest.
+    ///
+    /// ```no_run
+    /// # let client = krappy_client::Client::connect("127.0.0.1:9092")?;
+    /// # let producer = client.producer("users").build()?;
+    /// let delivered = producer.put("user-7", "ann")?.wait()?;
+    /// # Ok::<(), krappy_client::Error>(())
+    /// ```
+    pub fn put(&self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> Result<Delivery, Error> {
+        self.send(Record::new(value).key(key))
+    }
+
+    /// Queues a record without a value, which deletes the key on a compacted topic.
+    ///
+    /// ```no_run
+    /// # let client = krappy_client::Client::connect("127.0.0.1:9092")?;
+    /// # let producer = client.producer("users").build()?;
+    /// producer.delete("user-7")?.wait()?;
+    /// # Ok::<(), krappy_client::Error>(())
+    /// ```
+    pub fn delete(&self, key: impl Into<Vec<u8>>) -> Result<Delivery, Error> {
+        self.send(Record::tombstone(key))
+    }
+
+    /// Stores a record of a compacted topic only if its key is as expected, and waits for the answer. It is sent at
+    /// once, before what is still queued, and never twice: after [`Error::Disconnected`] or [`Error::TimedOut`] it may
+    /// be stored or not, which [`Client::get`] tells.
+    ///
+    /// ```no_run
+    /// # let client = krappy_client::Client::connect("127.0.0.1:9092")?;
+    /// # let producer = client.producer("users").build()?;
+    /// use krappy_client::{Expected, PutIf, Record};
+    ///
+    /// match producer.put_if(Record::new("ann").key("user-7"), Expected::Absent)? {
+    ///     PutIf::Stored(at) => println!("stored at {}", at.offset),
+    ///     PutIf::Conflict { offset, .. } => println!("somebody was here before: {offset:?}"),
+    /// }
+    /// # Ok::<(), krappy_client::Error>(())
+    /// ```
+    pub fn put_if(&self, record: Record, expected: Expected) -> Result<PutIf, Error> {
+        self.check(&record)?;
+        self.conditional.put(&record, expected, now_ms())
     }
 
     /// Sends everything that was queued before this call and waits for the outcome; the first error, if any.

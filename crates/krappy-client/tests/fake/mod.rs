@@ -4,7 +4,8 @@
 use krappy_client::{Client, ErrorCode};
 use krappy_wire::batch::Builder;
 use krappy_wire::frame::{self, Split};
-use krappy_wire::native::{Body, Head, PublishedPart, RecordsPart, Reply, Request};
+use krappy_wire::native::{Body, Head, PublishedPart, RecordsPart, Reply, Request, RowsWriter};
+use krappy_wire::tail::put_tail;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
@@ -159,6 +160,14 @@ impl Peer {
         (partition, start, head)
     }
 
+    /// Takes a Watch and returns its head.
+    pub fn watch(&mut self) -> Head {
+        self.request(|head, request| match request {
+            Request::Watch(watch) if watch.credit > 0 && head.stream > 0 => head,
+            other => panic!("not a watch: {other:?}"),
+        })
+    }
+
     /// Sends records of one partition on a subscription.
     pub fn records(&mut self, head: Head, partition: i32, position: i64, batches: &[u8], next: i64) {
         let part =
@@ -176,6 +185,17 @@ pub fn batch(base_offset: i64, values: &[&str]) -> Vec<u8> {
     }
     builder.close(&mut out, base_offset, 0, None);
     out
+}
+
+/// Rows of partition 0 with these offsets, keys and values.
+pub fn rows(rows: &[(i64, &str, Option<&str>)]) -> RowsWriter {
+    let mut writer = RowsWriter::default();
+    for (offset, key, value) in rows {
+        let mut tail = Vec::new();
+        put_tail(&mut tail, value.map(str::as_bytes), [(&b"h"[..], None)].into_iter());
+        writer.push(0, *offset, 1000, key.as_bytes(), &tail);
+    }
+    writer
 }
 
 /// The values in a batch.
