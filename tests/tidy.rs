@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["disk", "timers"],
     &["chunk"],
     &["api", "output", "segment", "lsm", "groups"],
+    &["view"],
     &["worker"],
     &["broker", "native", "kafka", "http"],
     &["conn"],

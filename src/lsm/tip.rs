@@ -11,7 +11,8 @@ pub const LEVELS: usize = 7;
 pub struct Tip {
     /// Every record below this offset is in the runs, or was superseded there.
     pub covered: i64,
-    /// The largest sequence number that has superseded a version which was dropped: reads as of this or later are exact.
+    /// The largest sequence number that has superseded a version which was dropped: reads as of this or later are
+    /// exact.
     pub horizon: i64,
     /// No run file has had this number yet, nor a larger one.
     pub next_number: u64,

@@ -93,7 +93,8 @@ impl Tree {
         Ok(Tree::new(disk, Store::new(dir, manifest, 1), version, 0, options))
     }
 
-    /// Opens the tree in `dir` with all its runs, as far as their footers, indexes and filters go. Waits for the device.
+    /// Opens the tree in `dir` with all its runs, as far as their footers, indexes and filters go. Waits for the
+    /// device.
     pub fn open(disk: Arc<dyn Disk>, dir: Arc<Path>, options: Options) -> Result<Tree, OpenError> {
         let (manifest, tip) = Manifest::open(disk.clone(), dir.clone())?;
         let store = Store::new(dir, manifest, tip.next_number);
@@ -162,6 +163,11 @@ impl Tree {
         assert!(newer.seqs().is_none_or(|(oldest, _)| oldest >= upto), "the active memtable is older");
         self.freeze(upto);
         self.active = newer;
+    }
+
+    /// Whether a frozen memtable cannot be flushed before the log is durable further than `durable`.
+    pub fn waits_for_durable(&self, durable: i64) -> bool {
+        self.flushing.is_none() && self.frozen.front().is_some_and(|oldest| oldest.upto > durable)
     }
 
     /// The oldest frozen memtable as a job, if the log is durable up to its end and no flush is under way.
