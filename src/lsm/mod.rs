@@ -26,6 +26,7 @@ mod index;
 mod iter;
 pub mod manifest;
 mod meta;
+pub mod record;
 pub mod run;
 mod seal;
 #[cfg(test)]
