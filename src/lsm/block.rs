@@ -125,7 +125,8 @@ impl<'a> Block<'a> {
         while at < self.entries.len() {
             let head = self.head(at)?;
             at = head.end;
-            // Sharing more with the entry before than that had of the sought key, this one is smaller for the same byte.
+            // Sharing more with the entry before than that had of the sought key, this one is smaller for the same
+            // byte.
             if head.shared > matched {
                 continue;
             }

@@ -30,6 +30,7 @@ pub mod manifest;
 pub mod memtable;
 mod merge;
 mod meta;
+pub mod record;
 pub mod run;
 mod scan;
 mod seal;
