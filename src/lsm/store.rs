@@ -5,8 +5,8 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::meta::run_name;
 use super::{Edit, Manifest, Run, RunMeta, RunWriter};
@@ -18,6 +18,8 @@ pub(super) struct Store {
     dir: Arc<Path>,
     manifest: Arc<Manifest>,
     next_number: Arc<AtomicU64>,
+    /// As the manifest has it. A flush and a merge may end in either order, and it must not move back.
+    horizon: Arc<Mutex<i64>>,
 }
 
 /// What a flush or a merge does to the runs of a tree. It can be applied before or after the change of another job:
@@ -31,9 +33,9 @@ pub(super) struct Change {
 }
 
 impl Store {
-    pub(super) fn new(dir: Arc<Path>, manifest: Manifest, next_number: u64) -> Store {
+    pub(super) fn new(dir: Arc<Path>, manifest: Manifest, next_number: u64, horizon: i64) -> Store {
         let next_number = Arc::new(AtomicU64::new(next_number));
-        Store { dir, manifest: Arc::new(manifest), next_number }
+        Store { dir, manifest: Arc::new(manifest), next_number, horizon: Arc::new(Mutex::new(horizon)) }
     }
 
     /// A new run file with a new number, which is pushed to `numbers` even when the file cannot be created.
@@ -49,9 +51,11 @@ impl Store {
 
     /// Makes a change durable. After an error nobody knows whether it is, and every later call fails.
     pub(super) fn apply(&self, change: &Change) -> io::Result<()> {
+        let mut horizon = self.horizon.lock().unwrap_or_else(PoisonError::into_inner);
+        *horizon = change.horizon.max(*horizon);
         self.manifest.apply(&Edit {
             covered: change.covered,
-            horizon: (change.horizon > 0).then_some(change.horizon),
+            horizon: Some(*horizon),
             added: change.added.iter().map(|(level, run)| (*level as u8, run.meta().clone())).collect(),
             removed: change.removed.clone(),
         })

@@ -90,14 +90,14 @@ impl Tree {
     pub fn create(disk: Arc<dyn Disk>, dir: Arc<Path>, options: Options) -> io::Result<Tree> {
         let manifest = Manifest::create(disk.clone(), dir.clone())?;
         let version = Version::new(0, vec![Vec::new(); LEVELS]);
-        Ok(Tree::new(disk, Store::new(dir, manifest, 1), version, 0, options))
+        Ok(Tree::new(disk, Store::new(dir, manifest, 1, 0), version, 0, options))
     }
 
     /// Opens the tree in `dir` with all its runs, as far as their footers, indexes and filters go. Waits for the
     /// device.
     pub fn open(disk: Arc<dyn Disk>, dir: Arc<Path>, options: Options) -> Result<Tree, OpenError> {
         let (manifest, tip) = Manifest::open(disk.clone(), dir.clone())?;
-        let store = Store::new(dir, manifest, tip.next_number);
+        let store = Store::new(dir, manifest, tip.next_number, tip.horizon);
         let open = |meta: RunMeta| store.open(&*disk, meta).map_err(damaged);
         let open_level = |runs: Vec<RunMeta>| runs.into_iter().map(open).collect::<Result<Vec<_>, _>>();
         let levels = tip.levels.into_iter().map(open_level).collect::<Result<_, _>>()?;

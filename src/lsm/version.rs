@@ -110,8 +110,7 @@ impl Version {
         for (level, run) in &change.added {
             levels[*level].push(run.clone());
         }
-        // A later flush has the larger number.
-        levels[0].sort_by_key(|run| std::cmp::Reverse(run.meta().number));
+        levels[0].sort_by_key(|run| std::cmp::Reverse(run.meta().max_seq));
         for runs in &mut levels[1..] {
             runs.sort_by(|a, b| a.meta().smallest.cmp(&b.meta().smallest));
             let disjoint = runs.is_sorted_by(|a, b| a.meta().largest < b.meta().smallest);
