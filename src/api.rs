@@ -3,7 +3,7 @@
 //! neither bytes nor sockets.
 
 pub use krappy_wire::error::ErrorCode;
-pub use krappy_wire::native::{Body, Level, PlainRecords, PublishedPart};
+pub use krappy_wire::native::{After, Body, Keys, Level, PlainRecords, PublishedPart, RowsWriter};
 
 use crate::chunk::Chunk;
 
@@ -49,6 +49,19 @@ pub enum Request<'a> {
     Publish(Publish<'a>),
     /// Read records, now or when there are enough.
     Fetch(Fetch),
+    /// Append one record if its key is as expected.
+    PublishIf(PublishIf<'a>),
+    /// Read the newest records of keys.
+    Get(Get<'a>),
+    /// Read the newest records of a range of keys.
+    Scan(Scan<'a>),
+    /// Resolve a compacted topic for a watcher, and keep what is visible now readable for a while.
+    OpenWatch {
+        /// The topic.
+        topic: &'a str,
+        /// One partition, or all.
+        partition: Option<u32>,
+    },
     /// Resolve a topic for a producer, creating it if that is switched on.
     OpenProducer {
         /// The topic.
@@ -110,6 +123,74 @@ pub struct Publish<'a> {
     pub acks: Level,
     /// The records.
     pub body: Body<'a>,
+}
+
+/// One record for a compacted topic, on a condition.
+#[derive(Debug)]
+pub struct PublishIf<'a> {
+    /// The topic.
+    pub topic: TopicRef<'a>,
+    /// The partition; absent: the one that the key belongs to.
+    pub partition: Option<i32>,
+    /// What the reply waits for.
+    pub acks: Level,
+    /// Offset of the key's newest record; absent: the key must have none, or a deletion.
+    pub expected: Option<i64>,
+    /// One record, with a key.
+    pub record: PlainRecords<'a>,
+}
+
+/// Keys of a compacted topic.
+#[derive(Debug)]
+pub struct Get<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The partition of all keys; absent: each key's own.
+    pub partition: Option<i32>,
+    /// The answer is what the log said up to and including this offset; absent: what is visible now.
+    pub as_of: Option<i64>,
+    /// What to wait for.
+    pub after: After,
+    /// Whether to say what answered.
+    pub explain: bool,
+    /// The keys.
+    pub keys: Keys<'a>,
+}
+
+/// A range of keys of a compacted topic.
+#[derive(Debug)]
+pub struct Scan<'a> {
+    /// The topic.
+    pub topic: TopicRef<'a>,
+    /// One partition; absent: all, merged in the order of their keys.
+    pub partition: Option<i32>,
+    /// From the largest key down.
+    pub reverse: bool,
+    /// Rows without values.
+    pub keys_only: bool,
+    /// The first key.
+    pub from: &'a [u8],
+    /// The first key after the range; absent: the end.
+    pub to: Option<&'a [u8]>,
+    /// Partitions and the offsets that the answer is to be true for; those left out: what is visible now.
+    pub as_of: Vec<(i32, i64)>,
+    /// What to wait for.
+    pub after: After,
+    /// Most rows; 0 is no limit.
+    pub limit: u32,
+    /// About the most bytes of rows.
+    pub max_bytes: u32,
+    /// Where the last page ended.
+    pub cursor: Option<Cursor>,
+}
+
+/// Where a page of a scan ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    /// The offset that all pages are true for, by number of partition.
+    pub true_at: Vec<(i32, i64)>,
+    /// The last key that was looked at, and its partition; absent before the first page.
+    pub last: Option<(Vec<u8>, i32)>,
 }
 
 /// Which offset of a partition is meant.
@@ -182,6 +263,38 @@ pub enum Reply {
         /// Partition, its number, and the offset.
         parts: Vec<(PartitionKey, i32, i64)>,
     },
+    /// The key is not as expected, and nothing was appended.
+    Conflict {
+        /// The partition that the key belongs to.
+        partition: i32,
+        /// Offset of the newest record of the key, if there is one.
+        offset: Option<i64>,
+        /// Whether that record is a deletion.
+        deleted: bool,
+    },
+    /// What is known of keys, in the order in which they were asked for.
+    Values {
+        /// One for each key.
+        values: Vec<KeyState>,
+        /// What answered, in words.
+        explain: Vec<String>,
+    },
+    /// A page of a scan.
+    Scanned {
+        /// The offset that the page is true for, by number of partition; -1: the log is empty.
+        true_at: Vec<(i32, i64)>,
+        /// The rows.
+        rows: RowsWriter,
+        /// Where the next page begins; absent: this is the last.
+        next: Option<Cursor>,
+    },
+    /// A watcher may begin.
+    WatchOpen {
+        /// The topic.
+        topic: TopicKey,
+        /// Partition, its number, and the high watermark.
+        parts: Vec<(PartitionKey, i32, i64)>,
+    },
     /// One topic in full.
     Topic(Box<TopicDescription>),
     /// All topics, sorted by name.
@@ -246,6 +359,30 @@ pub struct FetchedPart {
     pub log_start: i64,
     /// Whole batches.
     pub chunk: Option<Chunk>,
+}
+
+/// What is known of a key.
+#[derive(Debug)]
+pub struct KeyState {
+    /// The number of its partition.
+    pub partition: i32,
+    /// The answer is what the log said up to and including this offset; -1: the log is empty.
+    pub true_at: i64,
+    /// Its newest record; absent: there is none.
+    pub newest: Option<NewestRecord>,
+}
+
+/// The newest record of a key.
+#[derive(Debug)]
+pub struct NewestRecord {
+    /// Its offset.
+    pub offset: i64,
+    /// Milliseconds since 1970.
+    pub timestamp: i64,
+    /// Whether it deletes the key.
+    pub deleted: bool,
+    /// Value and headers as they stand in a batch.
+    pub tail: Vec<u8>,
 }
 
 /// One topic in full.

@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use load::{Given, Loaded, Source, load, parse_file};
-pub use topic::{Described, TopicOverrides, TopicSettings};
+pub use topic::{Cleanup, Described, TopicOverrides, TopicSettings};
 
 /// How long things may take and how large they may grow. Each says whom it protects and what happens at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +56,9 @@ pub struct Limits {
     pub max_partitions: usize,
     /// `disk.min.free.bytes`: free bytes on the disk below which nothing is published; 0 switches this off.
     pub min_free: u64,
+    /// `view.memtable.bytes`: newest records of a compacted partition that are kept in memory; at it they are written
+    /// to a run file.
+    pub view_memtable: usize,
     /// `drain.ms`: after SIGTERM, connections have this long to take what they are owed.
     pub drain_ms: u64,
 }
@@ -79,6 +82,7 @@ impl Default for Limits {
             max_topics: 10_000,
             max_partitions: 20_000,
             min_free: 64 << 20,
+            view_memtable: 16 << 20,
             drain_ms: 10_000,
         }
     }

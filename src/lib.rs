@@ -10,7 +10,8 @@
 //! * [`api`] is the vocabulary in between; [`broker`] is all state behind it: topics, partitions, publishing, fetching,
 //!   and what waits.
 //! * [`worker`] is the boundary with the threads that may wait for the device; [`segment`] is the log of one partition;
-//!   [`disk`] is the operating system, a simulated one, or a failing one.
+//!   [`lsm`] is the sorted view of a compacted one, and [`view`] what lies between the two; [`disk`] is the operating
+//!   system, a simulated one, or a failing one.
 //!
 //! Then the bricks: [`chunk`], [`timers`], [`time`], [`metrics`], [`config`], [`os`]; and around it all, [`cli`],
 //! [`serve`] and `main.rs`.
@@ -27,6 +28,8 @@
 //! * **parked**: a fetch that waits for records.
 //! * **durable**: an fdatasync that started after the append has returned. **Durable offset**: everything below is.
 //! * **mark**: a lower bound of the durable offset, kept in a file, never ahead of the truth.
+//! * **view**: the newest record of each key of a compacted partition, sorted by key; an LSM tree beside the log.
+//! * **pin**: an offset at which a view stays readable, because somebody is in the middle of a scan.
 //! * **fenced**: a partition under which the disk failed; it takes no records until a restart has recovered it.
 //! * **stream**: one producer or consumer registration on a native connection.
 //! * **slot**: what a language gives the broker to find the place of a reply again.
@@ -38,6 +41,7 @@ pub mod cli;
 pub mod config;
 pub mod conn;
 pub mod disk;
+pub mod lsm;
 pub mod metrics;
 pub mod native;
 pub mod offline;
@@ -49,4 +53,5 @@ pub mod serve;
 pub mod server;
 pub mod time;
 pub mod timers;
+pub mod view;
 pub mod worker;

@@ -65,6 +65,18 @@ metrics! {
     unflushed_bytes,
     /// Fetches that are waiting for records.
     parked_fetches,
+    /// Keys' newest records asked for, retries included.
+    gets,
+    /// Pages of scans, those of watchers and retries included.
+    scan_pages,
+    /// Keyed reads that had to wait for the device.
+    view_cold_reads,
+    /// Memtables of views written to run files.
+    view_flushes,
+    /// Merges of run files.
+    view_merges,
+    /// Views that could not be written or read.
+    view_failures,
     /// Times that a publish was left in its input buffer because a limit was reached or its topic was being made.
     backpressure_pauses,
     /// Bytes reserved for half-read frames, all connections.

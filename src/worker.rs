@@ -11,8 +11,10 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 use crate::api::{PartitionKey, ReplyTo, TopicKey};
-use crate::disk::{Disk, Space, replace_file, swap_file};
+use crate::disk::{Disk, Space, remove_tree, replace_file, swap_file};
+use crate::lsm::{self, Flush, Flushed, Merge, Options, Step, Tree};
 use crate::segment::{Log, LogSettings, Lookup, MarkWrite, Sync, Synced, Unlink, Warm};
+use crate::view::{self, Rebuild, Rebuilt};
 
 /// Work that may wait for the device.
 pub enum Job {
@@ -41,6 +43,27 @@ pub enum Job {
     Snapshot(PartitionKey, PathBuf, Vec<u8>),
     /// Look how much room there is.
     Space(PathBuf),
+    /// Write a memtable of a view to a run file.
+    Flush(PartitionKey, Box<Flush>),
+    /// Do one step of a merge of a view's run files.
+    Merge(PartitionKey, Box<Merge>),
+    /// Read a cold block of a view, so that the retry of this parked request, if there is one, finds it in memory.
+    WarmView(Option<u64>, lsm::Warm),
+    /// Read a part of the log for a view that is made again.
+    Rebuild(PartitionKey, Box<Rebuild>),
+    /// Open a view that was broken.
+    OpenView {
+        /// Of which partition.
+        partition: PartitionKey,
+        /// Its folder.
+        dir: PathBuf,
+        /// The end of its log.
+        end: i64,
+        /// How the tree is shaped.
+        options: Options,
+        /// Whether it is made anew whatever its files say.
+        damaged: bool,
+    },
 }
 
 /// The folder of a topic that is to be made.
@@ -57,6 +80,8 @@ pub struct CreateTopic {
     pub properties: String,
     /// How its logs behave.
     pub settings: LogSettings,
+    /// How its views are shaped, if it is compacted.
+    pub view: Option<Options>,
 }
 
 /// What became of a job.
@@ -67,8 +92,8 @@ pub enum Done {
     Warmed(u64, io::Result<()>),
     /// See [`Job::Lookup`]; offset and timestamp.
     Found(u64, usize, io::Result<Option<(i64, i64)>>),
-    /// See [`Job::CreateTopic`]; the open logs in order of partition number.
-    TopicCreated(TopicKey, io::Result<Vec<Log>>),
+    /// See [`Job::CreateTopic`]; the open logs and the trees of their views in order of partition number.
+    TopicCreated(TopicKey, io::Result<Vec<(Log, Option<Tree>)>>),
     /// See [`Job::DeleteTopic`].
     TopicDeleted(TopicKey, io::Result<()>),
     /// See [`Job::Unlink`].
@@ -79,6 +104,16 @@ pub enum Done {
     Snapshotted(PartitionKey, io::Result<()>),
     /// See [`Job::Space`].
     Space(io::Result<Space>),
+    /// See [`Job::Flush`].
+    Flushed(PartitionKey, Box<Flushed>),
+    /// See [`Job::Merge`].
+    MergeStep(PartitionKey, Box<Step>),
+    /// See [`Job::WarmView`].
+    ViewWarmed(Option<u64>, io::Result<()>),
+    /// See [`Job::Rebuild`].
+    Rebuilt(PartitionKey, Box<io::Result<Rebuilt>>),
+    /// See [`Job::OpenView`]; also why it had to be made anew, if so.
+    ViewOpened(PartitionKey, Box<io::Result<(Tree, Option<String>)>>),
 }
 
 impl Job {
@@ -98,6 +133,13 @@ impl Job {
                 Done::Snapshotted(partition, swap_file(&**disk, &path, &bytes))
             }
             Job::Space(path) => Done::Space(disk.space(&path)),
+            Job::Flush(partition, flush) => Done::Flushed(partition, Box::new(flush.run(&**disk))),
+            Job::Merge(partition, merge) => Done::MergeStep(partition, Box::new(merge.step(&**disk))),
+            Job::WarmView(park, warm) => Done::ViewWarmed(park, warm.run()),
+            Job::Rebuild(partition, rebuild) => Done::Rebuilt(partition, Box::new(rebuild.step())),
+            Job::OpenView { partition, dir, end, options, damaged } => {
+                Done::ViewOpened(partition, Box::new(view::open(disk, &dir, end, &options, damaged)))
+            }
         }
     }
 }
@@ -112,7 +154,7 @@ pub const PROPERTIES: &str = "topic.properties";
 
 impl CreateTopic {
     /// Makes everything under another name, syncs it, and renames: a crash leaves the whole topic or none of it.
-    fn run(self, disk: &Arc<dyn Disk>) -> io::Result<Vec<Log>> {
+    fn run(self, disk: &Arc<dyn Disk>) -> io::Result<Vec<(Log, Option<Tree>)>> {
         let aside = self.topics.join(format!("{CREATING}{}", self.name));
         let place = self.topics.join(&self.name);
         remove_tree(&**disk, &aside)?;
@@ -125,10 +167,11 @@ impl CreateTopic {
         disk.rename(&aside, &place)?;
         disk.sync_dir(&self.topics)?;
         let open = |number: u32| {
+            let dir = place.join(number.to_string());
             let (log, _) =
-                Log::open(disk, &place.join(number.to_string()), true, None, &self.settings, &mut |_| {})
-                    .map_err(io::Error::other)?;
-            Ok(log)
+                Log::open(disk, &dir, true, None, &self.settings, &mut |_| {}).map_err(io::Error::other)?;
+            let tree = self.view.as_ref().map(|options| view::open(disk, &dir, 0, options, false));
+            Ok((log, tree.transpose()?.map(|(tree, _)| tree)))
         };
         (0..self.partitions).map(open).collect()
     }
@@ -141,23 +184,6 @@ fn delete_topic(disk: &dyn Disk, topics: &Path, name: &str) -> io::Result<()> {
     disk.sync_dir(topics)?;
     remove_tree(disk, &aside)?;
     disk.sync_dir(topics)
-}
-
-/// Removes a folder with everything in it; fine if it is not there. Only ever called on folders under our own prefixes.
-pub fn remove_tree(disk: &dyn Disk, path: &Path) -> io::Result<()> {
-    let entries = match disk.list(path) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(e),
-    };
-    for entry in entries {
-        let path = path.join(&entry.name);
-        match entry.kind {
-            crate::disk::Kind::Dir => remove_tree(disk, &path)?,
-            _ => disk.remove_file(&path)?,
-        }
-    }
-    disk.remove_dir(path)
 }
 
 /// The worker threads. Dropping it waits for the jobs that were given.

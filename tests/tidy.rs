@@ -16,6 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["disk", "timers"],
     &["chunk"],
     &["api", "output", "segment", "lsm", "groups"],
+    &["view"],
     &["worker"],
     &["broker", "native", "kafka", "http"],
     &["conn"],
@@ -29,7 +30,7 @@ const LAYERS: &[&[&str]] = &[
 /// Direct dependencies, exactly.
 const DEPENDENCIES: &[(&str, &[&str])] = &[
     ("Cargo.toml", &["crc32fast", "env_logger", "krappy-wire", "libc", "log", "memmap2", "mio", "slab"]),
-    ("crates/krappy-wire/Cargo.toml", &["crc32c"]),
+    ("crates/krappy-wire/Cargo.toml", &["crc32c", "flate2", "lz4_flex", "ruzstd", "snap"]),
     ("crates/krappy-client/Cargo.toml", &["krappy-wire"]),
 ];
 

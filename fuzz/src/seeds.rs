@@ -5,6 +5,7 @@ use krappy::segment::index::{self, Entry};
 use krappy::segment::mark::{Boundary, Mark};
 use krappy::segment::quarantine::{self, Hole};
 use krappy_wire::batch::{Builder, ProducerSequence};
+use krappy_wire::compress;
 use krappy_wire::frame::{self, HEAD};
 use krappy_wire::native::{
     After, Body, Get, Head, KeyState, KeysWriter, Level, Newest, PartitionInfo, PlainWriter, PublishIf,
@@ -32,6 +33,7 @@ pub fn all() -> Vec<Seed> {
         ("native_request", requests()),
         ("native_reply", replies()),
         ("batch", batches()),
+        ("inflate", packed()),
         ("index", indexes()),
         ("mark", marks()),
         ("quarantine", quarantines()),
@@ -238,6 +240,19 @@ pub fn batches() -> Vec<Vec<u8>> {
     control[22] = 0x20;
     crate::naive::repair(&mut control);
     vec![one, several, many, compressed, control]
+}
+
+/// The codec, then what it packed: nothing, a little, and much of the same.
+fn packed() -> Vec<Vec<u8>> {
+    let mut inputs = Vec::new();
+    for codec in 1..=4 {
+        for plain in [&b""[..], b"krappy krappy krappy record", &[7; 200_000]] {
+            let mut input = vec![codec as u8];
+            compress::pack(codec, plain, &mut input).expect("a known codec");
+            inputs.push(input);
+        }
+    }
+    inputs
 }
 
 fn indexes() -> Vec<Vec<u8>> {

@@ -10,11 +10,13 @@ use krappy_wire::native::PartitionInfo;
 use super::catalog::{State, Then, Topic, check_name};
 use super::parked::ParkId;
 use super::partition::{Partition, log_settings};
+use super::views::View;
 use super::{Broker, Taken};
 use crate::api::{
     At, ErrorCode, PartitionKey, Refusal, Reply, ReplyTo, TopicDescription, TopicKey, TopicLine,
 };
 use crate::config::TopicOverrides;
+use crate::lsm::Tree;
 use crate::segment::Log;
 use crate::time::Now;
 use crate::worker::{CreateTopic, Job};
@@ -82,6 +84,7 @@ impl Broker {
         };
         let properties = topic.properties(count as u32);
         let settings = log_settings(&topic.settings);
+        let view = topic.settings.cleanup.compacts().then(|| self.view_options());
         let key = self.catalog.add(topic);
         self.creating += count as usize;
         self.jobs.push(Job::CreateTopic(CreateTopic {
@@ -91,11 +94,12 @@ impl Broker {
             partitions: count as u32,
             properties,
             settings,
+            view,
         }));
         Ok(())
     }
 
-    fn refuse_while_draining(&self) -> Result<(), Refusal> {
+    pub(super) fn refuse_while_draining(&self) -> Result<(), Refusal> {
         if !self.draining {
             return Ok(());
         }
@@ -123,15 +127,16 @@ impl Broker {
     }
 
     /// The folder is there, or could not be made: tell everyone who waited.
-    pub(super) fn topic_created(&mut self, key: TopicKey, result: std::io::Result<Vec<Log>>) {
+    pub(super) fn topic_created(&mut self, key: TopicKey, result: std::io::Result<Vec<(Log, Option<Tree>)>>) {
         let topic = self.catalog.get_mut(key).expect("a topic that is being created stays in the catalog");
         let State::Creating(waiting) = std::mem::replace(&mut topic.state, State::Live) else {
             unreachable!("a topic is created once");
         };
         match result {
-            Ok(logs) => {
-                self.creating -= logs.len();
-                self.add_partitions(key, logs);
+            Ok(opened) => {
+                self.creating -= opened.len();
+                let logs = opened.into_iter().map(|(log, tree)| (log, tree.map(View::new)));
+                self.add_partitions(key, logs.collect());
                 for (to, then) in waiting {
                     self.finish_open(to, key, then);
                 }
@@ -156,13 +161,14 @@ impl Broker {
         }
     }
 
-    pub(super) fn add_partitions(&mut self, key: TopicKey, logs: Vec<Log>) {
+    pub(super) fn add_partitions(&mut self, key: TopicKey, logs: Vec<(Log, Option<View>)>) {
         let topic = self.catalog.get_mut(key).expect("the topic is in the catalog");
         let dir = self.config.data_dir.join("topics").join(&topic.name);
-        for (number, log) in logs.into_iter().enumerate() {
+        for (number, (log, view)) in logs.into_iter().enumerate() {
             let number = number as u32;
             let dir = dir.join(number.to_string());
-            let partition = Partition::new(key, number, dir, log, &topic.settings, self.leader_epoch);
+            let mut partition = Partition::new(key, number, dir, log, &topic.settings, self.leader_epoch);
+            partition.view = view.map(Box::new);
             topic.partitions.push(PartitionKey(self.partitions.len() as u32));
             self.partitions.push(Some(Box::new(partition)));
             self.live_partitions += 1;
@@ -342,6 +348,15 @@ impl Broker {
             Err(refusal) => return self.refuse(to, refusal),
         };
         let partition = self.partitions[key.0 as usize].as_mut().expect("found a moment ago");
+        let topic = self.catalog.get(partition.topic).expect("a live topic is in the catalog");
+        if !topic.settings.cleanup.deletes() {
+            let message = format!("topic {name:?} is compacted, so its records are not deleted by offset");
+            return self.refuse(
+                to,
+                Refusal::new(ErrorCode::PolicyViolation, message)
+                    .hint("delete keys instead, or make the topic with cleanup.policy=compact,delete"),
+            );
+        }
         let (start, end) = (partition.log.start_offset(), partition.high_watermark());
         let target = if offset == -1 { end } else { offset };
         if target > end || target < 0 {
@@ -377,17 +392,18 @@ impl Broker {
         self.expire(key, 0, true);
     }
 
-    fn partition_of(&self, key: TopicKey, number: i32) -> Result<PartitionKey, Refusal> {
+    pub(super) fn partition_of(&self, key: TopicKey, number: i32) -> Result<PartitionKey, Refusal> {
         let topic = self.catalog.get(key).expect("the topic is in the catalog");
         usize::try_from(number).ok().and_then(|n| topic.partitions.get(n)).copied().ok_or_else(|| {
-            let message = format!("topic {:?} has no partition {number}", topic.name);
+            let last = topic.partitions.len() - 1;
+            let message = format!("topic {:?} has no partition {number}, it has 0 to {last}", topic.name);
             Refusal::new(ErrorCode::UnknownTopicOrPartition, message)
         })
     }
 
     /// Positions in one partition or all.
     pub(super) fn list_offsets(&mut self, to: ReplyTo, name: &str, only: Option<u32>, at: At) -> Taken {
-        let keys = match self.live_topic(name).and_then(|key| self.chosen(key, only)) {
+        let keys = match self.live_topic(name).and_then(|key| self.chosen(key, only.map(|n| n as i32))) {
             Ok(keys) => keys,
             Err(refusal) => return self.refuse(to, refusal),
         };
@@ -418,9 +434,14 @@ impl Broker {
         Taken::Yes
     }
 
-    fn chosen(&self, key: TopicKey, only: Option<u32>) -> Result<Vec<(PartitionKey, i32)>, Refusal> {
+    /// One partition or all, each with its number.
+    pub(super) fn chosen(
+        &self,
+        key: TopicKey,
+        only: Option<i32>,
+    ) -> Result<Vec<(PartitionKey, i32)>, Refusal> {
         match only {
-            Some(number) => Ok(vec![(self.partition_of(key, number as i32)?, number as i32)]),
+            Some(number) => Ok(vec![(self.partition_of(key, number)?, number)]),
             None => {
                 let topic = self.catalog.get(key).expect("the topic is in the catalog");
                 Ok(topic.partitions.iter().enumerate().map(|(n, &key)| (key, n as i32)).collect())

@@ -26,14 +26,14 @@ impl Broker {
         fetch.max_bytes = fetch.max_bytes.clamp(1, limits.fetch_max_bytes as u32);
         fetch.min_bytes = fetch.min_bytes.min(fetch.max_bytes);
         let deadline = now.time.plus_ms(u64::from(fetch.max_wait_ms));
-        self.try_fetch(Parked { to, fetch, deadline, reading: false }, now.time);
+        self.try_fetch(Parked { to, asked: fetch, deadline, reading: false }, now.time);
         Taken::Yes
     }
 
     /// First try and every retry.
-    fn try_fetch(&mut self, parked: Parked, now: Time) {
+    fn try_fetch(&mut self, parked: Parked<Fetch>, now: Time) {
         let last_try = now >= parked.deadline || self.draining;
-        match self.evaluate(&parked.fetch, last_try) {
+        match self.evaluate(&parked.asked, last_try) {
             Outcome::Answer(parts) => self.answer_fetch(parked.to, parts),
             Outcome::NotEnough => {
                 self.parked.park(parked);
@@ -132,7 +132,7 @@ impl Broker {
     pub(super) fn retry_fetch(&mut self, id: ParkId, now: Time) {
         let Some(parked) = self.parked.get(id) else { return };
         let due = now >= parked.deadline || self.draining;
-        if !due && !parked.reading && !self.has_enough(&parked.fetch) {
+        if !due && !parked.reading && !self.has_enough(&parked.asked) {
             return;
         }
         let parked = self.parked.take(id).expect("it was there a moment ago");

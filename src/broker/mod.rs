@@ -9,18 +9,21 @@ pub mod acks;
 pub mod admin;
 pub mod catalog;
 pub mod fetch;
+pub mod keyed;
 pub mod open;
 pub mod parked;
 pub mod partition;
+pub mod pins;
 pub mod produce;
 pub mod producers;
 pub mod retain;
+pub mod views;
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::api::{ConnId, PartitionKey, Reply, ReplyTo, Request};
+use crate::api::{ConnId, Fetch, PartitionKey, Reply, ReplyTo, Request};
 use crate::chunk::Buffers;
 use crate::config::Config;
 use crate::disk::{Disk, Space};
@@ -30,9 +33,11 @@ use crate::timers::Timers;
 use crate::worker::{Done, Job};
 use acks::Acks;
 use catalog::Catalog;
+use keyed::Keyed;
 use open::Identity;
-use parked::{ParkId, ParkedFetches};
+use parked::{ParkId, Parking};
 use partition::Partition;
+use pins::Pins;
 
 /// How often the room on the disk is looked at, milliseconds.
 const SPACE_CHECK_MS: u64 = 5_000;
@@ -95,7 +100,10 @@ pub struct Broker {
     live_partitions: usize,
     /// Partitions of topics whose folders are being made.
     creating: usize,
-    parked: ParkedFetches,
+    parked: Parking<Fetch>,
+    keyed: Parking<Keyed>,
+    pins: Pins,
+    next_view_retry: Time,
     lookups: admin::Lookups,
     acks: Acks,
     jobs: Vec<Job>,
@@ -135,7 +143,10 @@ impl Broker {
             partitions: Vec::new(),
             live_partitions: 0,
             creating: 0,
-            parked: ParkedFetches::default(),
+            parked: Parking::default(),
+            keyed: Parking::default(),
+            pins: Pins::default(),
+            next_view_retry: Time(u64::MAX),
             lookups: admin::Lookups::default(),
             acks: Acks::default(),
             jobs: Vec::new(),
@@ -167,6 +178,10 @@ impl Broker {
         let taken = match request {
             Request::Publish(publish) => self.publish(to, &publish, now),
             Request::Fetch(fetch) => self.fetch(to, fetch, now),
+            Request::PublishIf(publish) => self.publish_if(to, &publish, now),
+            Request::Get(get) => self.get(to, &get, now),
+            Request::Scan(scan) => self.scan(to, scan, now),
+            Request::OpenWatch { topic, partition } => self.open_watch(to, topic, partition, now),
             Request::OpenProducer { topic, idempotent } => self.open_producer(to, topic, idempotent),
             Request::ListOffsets { topic, partition, at } => self.list_offsets(to, topic, partition, at),
             Request::CreateTopic { topic, partitions, settings } => {
@@ -209,6 +224,7 @@ impl Broker {
                 self.chore_done(key);
             }
             Done::Space(space) => self.space_seen(space),
+            about_a_view => self.complete_view(about_a_view, now),
         }
     }
 
@@ -238,7 +254,9 @@ impl Broker {
                 let (durable, topic) = (partition.durable, partition.topic);
                 if durable {
                     self.wake_fetches(key, now.time);
+                    self.wake_keyed(key, now.time);
                 }
+                self.advance_view(key);
                 // What was appended in the meantime is due for a sync of its own, now or by `flush.ms`.
                 if left > 0 {
                     self.mark_dirty(key);
@@ -266,6 +284,11 @@ impl Broker {
     /// Time has passed: deadlines of fetches, retention, syncs that are due by `flush.ms`.
     pub fn tick(&mut self, now: Now) {
         self.fetch_deadlines(now.time);
+        self.keyed_deadlines(now.time);
+        self.expire_pins(now.time);
+        if now.time >= self.next_view_retry {
+            self.retry_views(now);
+        }
         if now.time >= self.next_retention {
             self.next_retention = now.time.plus_ms(self.config.retention_check_ms);
             self.retain(now);
@@ -308,7 +331,13 @@ impl Broker {
 
     /// When [`Broker::tick`] has something to do next.
     pub fn next_deadline(&self) -> Time {
-        let others = [self.parked.next_deadline(), self.flush_timers.next()];
+        let others = [
+            self.parked.next_deadline(),
+            self.keyed.next_deadline(),
+            self.next_pin_end(),
+            Some(self.next_view_retry),
+            self.flush_timers.next(),
+        ];
         others.into_iter().flatten().fold(self.next_retention.min(self.next_space), Time::min)
     }
 
@@ -350,6 +379,7 @@ impl Broker {
             let unsynced = partition.log.unsynced_bytes();
             self.unflushed = self.unflushed + unsynced - partition.counted_unsynced(unsynced);
             self.begin_sync(key);
+            self.advance_view(key);
             return;
         }
         match self.flush_due(key) {
@@ -360,7 +390,9 @@ impl Broker {
         if self.has_many_unsynced(key) {
             self.begin_sync(key);
         }
+        self.advance_view(key);
         self.wake_fetches(key, now.time);
+        self.wake_keyed(key, now.time);
     }
 
     fn is_deleting(&self, key: PartitionKey) -> bool {
@@ -405,6 +437,7 @@ impl Broker {
     /// The connection is gone: drops what it waits for. Publishes that were taken stay taken.
     pub fn forget(&mut self, conn: ConnId) {
         self.parked.forget(conn);
+        self.keyed.forget(conn);
     }
 
     /// Takes the replies that are ready.
@@ -439,6 +472,9 @@ impl Broker {
         for id in self.parked.all_idle() {
             self.retry_fetch(id, now.time);
         }
+        for id in self.keyed.all_idle() {
+            self.retry_keyed(id, now.time);
+        }
     }
 
     /// Whether nothing is on its way to the disk and nobody waits for it. No job is left that could write behind the
@@ -446,7 +482,10 @@ impl Broker {
     pub fn is_idle(&self) -> bool {
         let busy = |p: &Partition| p.syncing || p.dirty || p.has_waiting();
         let jobs = self.under_way + self.jobs.len();
-        jobs == 0 && !self.partitions.iter().flatten().any(|p| busy(p)) && self.parked.is_empty()
+        jobs == 0
+            && !self.partitions.iter().flatten().any(|p| busy(p))
+            && self.parked.is_empty()
+            && self.keyed.is_empty()
     }
 
     /// Asks for a last sync of every partition that has something unsynced; part of a clean stop.
@@ -504,6 +543,7 @@ impl Broker {
     /// Checks what must hold between turns; for tests and the simulator.
     pub fn invariants(&self) {
         self.parked.invariants();
+        self.keyed.invariants();
         for p in self.partitions.iter().flatten() {
             let chain = [p.log.start_offset(), p.high_watermark(), p.log.end_offset()];
             assert!(chain.is_sorted(), "log start, high watermark and log end are in order: {chain:?}");

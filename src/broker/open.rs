@@ -14,13 +14,15 @@ use std::sync::Arc;
 
 use super::catalog::{Properties, State, Topic, check_name};
 use super::producers::Producers;
+use super::views::View;
 use super::{Broker, OpenError};
 use crate::api::TopicKey;
 use crate::config::Config;
-use crate::disk::{Disk, Kind, Open, read_file, replace_file};
+use crate::disk::{Disk, Kind, Open, read_file, remove_tree, replace_file};
 use crate::segment::{Log, Recovery};
 use crate::time::Now;
-use crate::worker::{CREATING, DELETING, PROPERTIES, remove_tree};
+use crate::view;
+use crate::worker::{CREATING, DELETING, PROPERTIES};
 
 /// Number of the on-disk format written here.
 pub const FORMAT: u32 = 1;
@@ -137,6 +139,7 @@ impl Broker {
     ) -> Result<(), OpenError> {
         let topic = self.catalog.get(key).expect("added a moment ago");
         let settings = super::partition::log_settings(&topic.settings);
+        let compacted = topic.settings.cleanup.compacts();
         let (mut logs, mut producers) = (Vec::new(), Vec::new());
         for number in 0..count {
             let dir = path.join(number.to_string());
@@ -170,7 +173,13 @@ impl Broker {
             if !recovery.is_uneventful() {
                 opened.recovered.push((dir.display().to_string(), recovery));
             }
-            logs.push(log);
+            let view = match compacted {
+                true => Some(
+                    self.open_view(disk, &dir, &log).map_err(|e| OpenError::io(&dir.join(view::DIR), e))?,
+                ),
+                false => None,
+            };
+            logs.push((log, view));
             producers.push(state);
         }
         self.add_partitions(key, logs);
@@ -179,6 +188,15 @@ impl Broker {
             self.partitions[key.0 as usize].as_mut().expect("added a moment ago").producers = state;
         }
         Ok(())
+    }
+
+    fn open_view(&self, disk: &Arc<dyn Disk>, dir: &Path, log: &Log) -> io::Result<View> {
+        let options = self.view_options();
+        let (tree, why) = view::open(disk, dir, log.end_offset(), &options, false)?;
+        if let Some(why) = why {
+            log::warn!("{}: the view is made again from the log: {why}", dir.display());
+        }
+        View::start(tree, log, &options, true)
     }
 
     /// The last step of a clean stop: every index, mark and producers file, then the marker. Blocks. Nothing may be
@@ -191,6 +209,9 @@ impl Broker {
                 continue;
             }
             partition.log.close()?;
+            if let Some(view) = &mut partition.view {
+                view.close(partition.log.end_offset())?;
+            }
             let producers = partition.producers.encode(partition.log.end_offset());
             let path = partition.dir.join(PRODUCERS_FILE);
             if !partition.producers.is_empty() || read_file(&*self.disk, &path).is_ok() {

@@ -13,10 +13,12 @@ use krappy_wire::batch::{self, Builder, Header};
 use crate::api::{ErrorCode, Level, PlainRecords, PublishedPart, Refusal, TopicKey};
 use crate::broker::acks::{AckTo, Acks};
 use crate::broker::producers::{Producers, Verdict};
+use crate::broker::views::View;
 use crate::config::TopicSettings;
 use crate::metrics::Metrics;
 use crate::segment::{AppendError, Appended, Log, LogSettings};
 use crate::time::{Now, Time};
+use crate::view;
 
 /// A prepared batch of this size or more is written straight from the input buffer instead of being gathered. Below it
 /// one large write of a copy is quicker than several small writes: 4.0 against 2.2 GB/s at 64 KiB into the page cache.
@@ -46,6 +48,8 @@ pub struct Partition {
     pub dirty: bool,
     /// Whether a sync is under way.
     pub syncing: bool,
+    /// The newest record of each key, if the topic is compacted.
+    pub view: Option<Box<View>>,
     /// Jobs under way, the sync aside, that write to its folder; it is not removed before they are done.
     pub chores: usize,
     /// When the oldest append happened that no sync has begun for, for topics that sync by `flush.ms`.
@@ -103,6 +107,7 @@ impl Partition {
             producers: Producers::default(),
             dirty: false,
             syncing: false,
+            view: None,
             chores: 0,
             unsynced_since: None,
             counted: 0,
@@ -167,8 +172,7 @@ impl Partition {
         self.next_offset = header.next_offset();
         let head = batch::assigned_head(bytes, header.base_offset, self.leader_epoch);
         if bytes.len() >= WRITE_THROUGH {
-            let body = &bytes[batch::ASSIGNED..];
-            self.write(&[&head, body], now, acks, metrics);
+            self.write(Some((&head, bytes)), now, acks, metrics);
         } else {
             self.tail.extend_from_slice(&head);
             self.tail.extend_from_slice(&bytes[batch::ASSIGNED..]);
@@ -184,13 +188,17 @@ impl Partition {
         }
     }
 
-    fn admit(&self, bytes: &[u8]) -> Result<(Header, Verdict), Refusal> {
+    fn admit(&mut self, bytes: &[u8]) -> Result<(Header, Verdict), Refusal> {
         self.refuse_if_fenced()?;
         if bytes.len() > self.max_message_bytes {
             return Err(self.too_large(bytes.len()));
         }
-        let checked = batch::check(bytes).and_then(|header| batch::check_records(bytes).map(|()| header));
-        let header = checked.map_err(|e| Refusal::new(batch_error_code(e), e.to_string()))?;
+        let refused = |e: batch::BatchError| Refusal::new(batch_error_code(e), e.to_string());
+        let header = batch::check(bytes).map_err(refused)?;
+        match &mut self.view {
+            None => batch::check_records(bytes).map_err(refused)?,
+            Some(view) => view.check(bytes).map_err(|e| Refusal::new(ErrorCode::InvalidRecord, e))?,
+        }
         let verdict = self.producers.judge(&header)?;
         Ok((header, verdict))
     }
@@ -233,6 +241,11 @@ impl Partition {
         }
         if let Err(refusal) = self.refuse_if_fenced() {
             return acks.refused(to, refusal);
+        }
+        if self.view.is_some()
+            && let Some(wrong) = chosen().find_map(|record| view::check_key(record.key).err())
+        {
+            return acks.refused(to, Refusal::new(ErrorCode::InvalidRecord, format!("a record {wrong}")));
         }
         let base_offset = self.next_offset;
         for record in chosen() {
@@ -278,19 +291,23 @@ impl Partition {
     pub fn write_tail(&mut self, now: Now, acks: &mut Acks, metrics: &mut Metrics) {
         self.close_open();
         if !self.batches.is_empty() {
-            self.write(&[], now, acks, metrics);
+            self.write(None, now, acks, metrics);
         }
     }
 
-    /// One write for the tail and whatever follows it, then the answers that need no more than that.
-    fn write(&mut self, more: &[&[u8]], now: Now, acks: &mut Acks, metrics: &mut Metrics) {
-        let mut parts = [IoSlice::new(&[]); 3];
-        parts[0] = IoSlice::new(&self.tail);
-        for (part, bytes) in parts[1..].iter_mut().zip(more) {
-            *part = IoSlice::new(bytes);
-        }
+    /// One write for the tail and, behind it, a batch with its assigned head; then the answers that need no more than
+    /// that.
+    fn write(
+        &mut self,
+        through: Option<(&[u8; batch::ASSIGNED], &[u8])>,
+        now: Now,
+        acks: &mut Acks,
+        metrics: &mut Metrics,
+    ) {
+        let (head, body) = through.map_or((&[][..], &[][..]), |(head, b)| (head, &b[batch::ASSIGNED..]));
+        let parts = [IoSlice::new(&self.tail), IoSlice::new(head), IoSlice::new(body)];
         let first = usize::from(self.tail.is_empty());
-        let parts = &parts[first..=more.len()];
+        let parts = &parts[first..if through.is_some() { 3 } else { 1 }];
         match self.log.append(parts, &self.batches, &self.settings, now.wall) {
             Ok(()) => {
                 metrics.appended_batches += self.batches.len() as u64;
@@ -298,6 +315,7 @@ impl Partition {
                 self.unsynced_since.get_or_insert(now.time);
                 let records = |batch: &Appended| (batch.last_offset - batch.base_offset + 1) as u64;
                 metrics.appended_records += self.batches.iter().map(records).sum::<u64>();
+                self.apply(through.map(|(_, batch)| batch));
                 for owed in std::mem::take(&mut self.owed) {
                     self.settle_or_wait(owed, acks);
                 }
@@ -306,6 +324,22 @@ impl Partition {
         }
         self.tail.clear();
         self.batches.clear();
+    }
+
+    /// Shows the view what was appended: the batches of the tail, and the one behind it.
+    fn apply(&mut self, through: Option<&[u8]>) {
+        let Some(view) = &mut self.view else { return };
+        let mut tail = &self.tail[..];
+        for batch in &self.batches {
+            let bytes = match tail.split_at_checked(batch.size as usize) {
+                Some((bytes, rest)) => {
+                    tail = rest;
+                    bytes
+                }
+                None => through.expect("what is not in the tail was written behind it"),
+            };
+            view.apply(bytes, batch.base_offset);
+        }
     }
 
     /// Nothing of this turn was appended: everyone hears so, and the producers are forgotten back to what the log
@@ -411,6 +445,8 @@ fn batch_error_code(error: batch::BatchError) -> ErrorCode {
     match error {
         E::Short | E::Length | E::Crc => ErrorCode::CorruptMessage,
         E::Codec => ErrorCode::UnsupportedCompression,
-        E::Magic(_) | E::Count | E::Attributes | E::Record => ErrorCode::InvalidRecord,
+        E::Magic(_) | E::Count | E::Attributes | E::Record | E::Packed | E::Inflated => {
+            ErrorCode::InvalidRecord
+        }
     }
 }

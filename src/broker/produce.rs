@@ -6,72 +6,175 @@
 use krappy_wire::partition::partition_for;
 
 use super::acks::AckTo;
+use super::catalog::State;
+use super::keyed::Unread;
 use super::{Broker, Taken};
-use crate::api::{Body, ErrorCode, PartitionKey, PlainRecords, Publish, Refusal, Reply, ReplyTo, TopicRef};
-use crate::broker::catalog::State;
+use crate::api::{
+    Body, ErrorCode, PartitionKey, PlainRecords, Publish, PublishIf, Refusal, Reply, ReplyTo, TopicKey,
+    TopicRef,
+};
 use crate::time::Now;
+use crate::worker::Job;
+
+/// Why a publish is not taken to its partition.
+enum Hold {
+    /// Nothing has happened: it is offered again.
+    Later,
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Hold {
+    fn from(refusal: Refusal) -> Self {
+        Hold::Refused(refusal)
+    }
+}
 
 impl Broker {
     /// Takes a publish, or leaves it for later.
     pub(super) fn publish(&mut self, to: ReplyTo, publish: &Publish<'_>, now: Now) -> Taken {
-        let key = match publish.topic {
-            TopicRef::Key(key) => Some(key),
-            TopicRef::Name(name) => self.catalog.find(name),
-        };
-        let topic = key.and_then(|key| self.catalog.get(key));
-        let Some(topic) = topic else {
-            let name = if let TopicRef::Name(name) = publish.topic { name } else { "(deleted)" };
-            let refusal = self.catalog.unknown(name);
-            return self.refuse(to, refusal);
-        };
-        match topic.state {
-            State::Creating(_) => return self.later(),
-            State::Deleting(_) => {
-                let refusal = self.catalog.unknown(&topic.name);
-                return self.refuse(to, refusal);
+        let result = self.open_for_publish(publish.topic).and_then(|topic| match publish.partition {
+            Some(n) => self.publish_to(to, publish, topic, n, now),
+            None => self.publish_anywhere(to, publish, topic, now),
+        });
+        self.unless_held(to, result)
+    }
+
+    fn unless_held(&mut self, to: ReplyTo, result: Result<(), Hold>) -> Taken {
+        match result {
+            Ok(()) => Taken::Yes,
+            Err(Hold::Refused(refusal)) => self.refuse(to, refusal),
+            Err(Hold::Later) => {
+                self.metrics.backpressure_pauses += 1;
+                Taken::Later
             }
+        }
+    }
+
+    /// The topic, if records may be published to it now.
+    fn open_for_publish(&self, topic: TopicRef<'_>) -> Result<TopicKey, Hold> {
+        let (key, name) = match topic {
+            TopicRef::Key(key) => (Some(key), "(deleted)"),
+            TopicRef::Name(name) => (self.catalog.find(name), name),
+        };
+        let found = key.and_then(|key| Some((key, self.catalog.get(key)?)));
+        let (key, topic) = found.ok_or_else(|| self.catalog.unknown(name))?;
+        match topic.state {
+            State::Creating(_) => return Err(Hold::Later),
+            State::Deleting(_) => return Err(self.catalog.unknown(&topic.name).into()),
             State::Live => {}
         }
-        if self.draining {
-            let refusal =
-                Refusal::new(ErrorCode::Draining, "the broker is stopping").hint("connect again later");
-            return self.refuse(to, refusal);
-        }
+        self.refuse_while_draining()?;
         if self.disk_low {
-            let refusal =
-                Refusal::new(ErrorCode::StorageError, "the disk is nearly full, nothing is published")
-                    .hint("free some room on the broker's disk, or lower disk.min.free.bytes");
-            return self.refuse(to, refusal);
+            let message = "the disk is nearly full, nothing is published";
+            return Err(Refusal::new(ErrorCode::StorageError, message)
+                .hint("free some room on the broker's disk, or lower disk.min.free.bytes")
+                .into());
         }
         if topic.settings.flush_messages == 1 && self.unflushed >= self.config.limits.unflushed_budget {
-            return self.later();
+            return Err(Hold::Later);
         }
-        let count = topic.partitions.len() as u32;
-        match (publish.partition, &publish.body) {
-            (Some(n), _) if n < 0 || n as u32 >= count => {
-                let message =
-                    format!("topic {:?} has no partition {n}, it has 0 to {}", topic.name, count - 1);
-                self.refuse(to, Refusal::new(ErrorCode::UnknownTopicOrPartition, message))
-            }
-            (Some(n), body) => {
-                let partition = topic.partitions[n as usize];
-                self.append(partition, AckTo::Client(to), publish, body, now);
-                Taken::Yes
-            }
-            (None, Body::Plain(records)) if count == 1 => {
-                let partition = topic.partitions[0];
-                self.append(partition, AckTo::Client(to), publish, &Body::Plain(records.clone()), now);
-                Taken::Yes
-            }
-            (None, Body::Plain(records)) => {
-                let partitions = topic.partitions.clone();
-                self.publish_by_key(to, publish, records, &partitions, now);
-                Taken::Yes
-            }
-            (None, Body::Batch(_)) => {
-                self.refuse(to, Refusal::new(ErrorCode::InvalidRequest, "a prepared batch needs a partition"))
-            }
+        Ok(key)
+    }
+
+    fn publish_to(
+        &mut self,
+        to: ReplyTo,
+        publish: &Publish<'_>,
+        topic: TopicKey,
+        number: i32,
+        now: Now,
+    ) -> Result<(), Hold> {
+        let key = self.partition_of(topic, number)?;
+        self.wait_for_view(key, publish.body.size())?;
+        self.append(key, AckTo::Client(to), publish, &publish.body, now);
+        Ok(())
+    }
+
+    fn publish_anywhere(
+        &mut self,
+        to: ReplyTo,
+        publish: &Publish<'_>,
+        topic: TopicKey,
+        now: Now,
+    ) -> Result<(), Hold> {
+        let partitions = self.catalog.get(topic).expect("looked up a moment ago").partitions.clone();
+        let Body::Plain(records) = &publish.body else {
+            return Err(Refusal::new(ErrorCode::InvalidRequest, "a prepared batch needs a partition").into());
+        };
+        for &key in &partitions {
+            self.wait_for_view(key, publish.body.size() / partitions.len())?;
         }
+        match partitions[..] {
+            [one] => self.append(one, AckTo::Client(to), publish, &publish.body, now),
+            _ => self.publish_by_key(to, publish, records, &partitions, now),
+        }
+        Ok(())
+    }
+
+    /// Lets a publish wait while the view of its partition has too much to merge.
+    fn wait_for_view(&mut self, key: PartitionKey, bytes: usize) -> Result<(), Hold> {
+        let partition =
+            self.partitions[key.0 as usize].as_mut().expect("a live topic's partitions are there");
+        if partition.view.as_mut().is_none_or(|view| view.admits(bytes)) { Ok(()) } else { Err(Hold::Later) }
+    }
+
+    /// Takes a publish that has a condition, or leaves it for later. The condition is about everything that was
+    /// appended, durable or not, or two publishers could both meet it.
+    pub(super) fn publish_if(&mut self, to: ReplyTo, publish: &PublishIf<'_>, now: Now) -> Taken {
+        let result = self.open_for_publish(publish.topic).and_then(|topic| {
+            let topic = self.compacted(TopicRef::Key(topic))?;
+            self.compare_and_publish(to, publish, topic, now)
+        });
+        self.unless_held(to, result)
+    }
+
+    fn compare_and_publish(
+        &mut self,
+        to: ReplyTo,
+        publish: &PublishIf<'_>,
+        topic: TopicKey,
+        now: Now,
+    ) -> Result<(), Hold> {
+        let record = publish.record.iter().next().expect("it holds one record");
+        let record_key = record.key.expect("a conditional publish has a key");
+        let homes = self.chosen(topic, publish.partition)?;
+        let (key, number) = match publish.partition {
+            Some(_) => homes[0],
+            None => homes[partition_for(record_key, homes.len() as u32) as usize],
+        };
+        self.wait_for_view(key, publish.record.size())?;
+        let partition =
+            self.partitions[key.0 as usize].as_mut().expect("a live topic's partitions are there");
+        partition.write_tail(now, &mut self.acks, &mut self.metrics);
+        let newest = match self.newest_of(key, record_key) {
+            Ok(newest) => newest,
+            Err(Unread::Cold(warm)) => {
+                self.jobs.push(Job::WarmView(None, warm));
+                return Err(Hold::Later);
+            }
+            Err(Unread::Refused(refusal)) => return Err(refusal.into()),
+            Err(Unread::Failed(error)) => {
+                self.break_view(key, &error, now.time);
+                return Err(Refusal::new(ErrorCode::ViewNotReady, "the view cannot be read")
+                    .hint("it is being made again; try again in a moment")
+                    .into());
+            }
+        };
+        let as_expected = match (publish.expected, newest) {
+            (Some(expected), Some((offset, _))) => expected == offset,
+            (Some(_), None) => false,
+            (None, newest) => newest.is_none_or(|(_, deleted)| deleted),
+        };
+        if !as_expected {
+            let (offset, deleted) = (newest.map(|n| n.0), newest.is_some_and(|n| n.1));
+            self.acks.reply(to, Reply::Conflict { partition: number, offset, deleted });
+            return Ok(());
+        }
+        let body = Body::Plain(publish.record.clone());
+        let plain =
+            Publish { topic: TopicRef::Key(topic), partition: Some(number), acks: publish.acks, body };
+        self.append(key, AckTo::Client(to), &plain, &plain.body, now);
+        Ok(())
     }
 
     fn append(&mut self, key: PartitionKey, to: AckTo, publish: &Publish<'_>, body: &Body<'_>, now: Now) {
@@ -128,11 +231,6 @@ impl Broker {
             partition.append_plain(to, publish.acks, records, |i| homes[i] == home, now, &mut self.acks);
             partition.bound_tail(now, &mut self.acks, &mut self.metrics);
         }
-    }
-
-    fn later(&mut self) -> Taken {
-        self.metrics.backpressure_pauses += 1;
-        Taken::Later
     }
 
     pub(super) fn refuse(&mut self, to: ReplyTo, refusal: Refusal) -> Taken {

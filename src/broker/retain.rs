@@ -24,8 +24,8 @@ impl Broker {
         let Some(partition) = self.partitions[key.0 as usize].as_mut() else { return };
         let Some(topic) = self.catalog.get(partition.topic) else { return };
         let settings = &topic.settings;
-        let (bytes, ms) =
-            if trimmed_only { (-1, -1) } else { (settings.retention_bytes, settings.retention_ms) };
+        let expires = !trimmed_only && settings.cleanup.deletes();
+        let (bytes, ms) = if expires { (settings.retention_bytes, settings.retention_ms) } else { (-1, -1) };
         let unlink: Option<Unlink> = partition.log.expire(wall, bytes, ms);
         if let Some(unlink) = unlink {
             partition.chores += 1;

@@ -351,6 +351,14 @@ const LIMITS: &[Setting] = &[
          nothing is published, until there is a quarter more again. 0 switches this off."
     ),
     amount!(
+        "view.memtable.bytes",
+        Limits,
+        bytes(64 * KIB, GIB),
+        limits.view_memtable,
+        "Each partition of a compacted topic keeps its newest records in memory up to this size; then they are written \
+         to a sorted file."
+    ),
+    amount!(
         "drain.ms",
         Limits,
         millis(0, HOUR),

@@ -27,6 +27,42 @@ pub struct TopicSettings {
     pub max_message_bytes: u32,
     /// `index.interval.bytes`: an index entry at most every so many bytes.
     pub index_interval_bytes: u32,
+    /// `cleanup.policy`: what happens to old records.
+    pub cleanup: Cleanup,
+    /// `delete.retention.ms`: how long the cleaner keeps a tombstone, in milliseconds.
+    pub delete_retention_ms: i64,
+    /// `min.compaction.lag.ms`: younger records are not cleaned, in milliseconds.
+    pub min_compaction_lag_ms: i64,
+    /// `max.compaction.lag.ms`: a partition with an uncleaned record older than this is cleaned, in milliseconds.
+    pub max_compaction_lag_ms: i64,
+    /// `min.cleanable.dirty.ratio`, in millionths: the share of uncleaned bytes that makes cleaning worth while.
+    pub min_dirty_millionths: i64,
+}
+
+/// What happens to old records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cleanup {
+    /// Whole segments are deleted by age and size.
+    Delete,
+    /// Records are removed that a newer one of the same key has replaced; the topic has a view.
+    Compact,
+    /// Both.
+    CompactAndDelete,
+}
+
+impl Cleanup {
+    const ALL: [Cleanup; 3] = [Cleanup::Delete, Cleanup::Compact, Cleanup::CompactAndDelete];
+    const WORDS: &[&str] = &["delete", "compact", "compact,delete"];
+
+    /// Whether records have keys, a view, and a cleaner.
+    pub fn compacts(self) -> bool {
+        self != Cleanup::Delete
+    }
+
+    /// Whether segments expire by age and size.
+    pub fn deletes(self) -> bool {
+        self != Cleanup::Compact
+    }
 }
 
 impl Default for TopicSettings {
@@ -40,6 +76,11 @@ impl Default for TopicSettings {
             flush_ms: i64::MAX,
             max_message_bytes: 1_048_588,
             index_interval_bytes: 4096,
+            cleanup: Cleanup::Delete,
+            delete_retention_ms: 24 * 3_600_000,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: i64::MAX,
+            min_dirty_millionths: 500_000,
         }
     }
 }
@@ -80,11 +121,19 @@ pub const TABLE: &[TopicSetting] = &[
     TopicSetting {
         name: "cleanup.policy",
         broker_name: None,
-        kind: Kind::Choice(&["delete"]),
-        doc: "What happens to old records: delete drops whole segments by age and size.",
-        get: |_| 0,
-        set: |_, _| {},
+        kind: Kind::Choice(Cleanup::WORDS),
+        doc: "What happens to old records: delete drops whole segments by age and size; compact keeps the newest record \
+              of each key, and lets clients ask for it; compact,delete does both.",
+        get: |s| s.cleanup as i64,
+        set: |s, n| s.cleanup = Cleanup::ALL[n as usize],
     },
+    number!(
+        "delete.retention.ms",
+        "log.cleaner.delete.retention.ms",
+        Kind::Millis(Bounds::new(0, i64::MAX)),
+        delete_retention_ms,
+        "On a compacted topic: how long a tombstone stays in the log for readers to see, counted from its timestamp."
+    ),
     number!(
         "flush.messages",
         "log.flush.interval.messages",
@@ -108,11 +157,33 @@ pub const TABLE: &[TopicSetting] = &[
         "An index entry is written at most every so many bytes of log. Smaller finds records sooner and takes more room."
     ),
     number!(
+        "max.compaction.lag.ms",
+        "log.cleaner.max.compaction.lag.ms",
+        Kind::Millis(Bounds::new(1, i64::MAX).or("never", i64::MAX)),
+        max_compaction_lag_ms,
+        "On a compacted topic: a partition is cleaned when a record that was never cleaned is older than this, whatever \
+         min.cleanable.dirty.ratio says."
+    ),
+    number!(
         "max.message.bytes",
         "message.max.bytes",
         Kind::Bytes(Bounds::new(100, 1 << 30)),
         max_message_bytes,
         "The largest record batch, compressed as it arrives. A larger one is refused with MESSAGE_TOO_LARGE."
+    ),
+    number!(
+        "min.cleanable.dirty.ratio",
+        "log.cleaner.min.cleanable.ratio",
+        Kind::Ratio,
+        min_dirty_millionths,
+        "On a compacted topic: a partition is cleaned when this share of its sealed bytes was never cleaned."
+    ),
+    number!(
+        "min.compaction.lag.ms",
+        "log.cleaner.min.compaction.lag.ms",
+        Kind::Millis(Bounds::new(0, i64::MAX)),
+        min_compaction_lag_ms,
+        "On a compacted topic: a record is not removed before it is this old, even if a newer one has replaced it."
     ),
     number!(
         "retention.bytes",
@@ -147,21 +218,17 @@ pub const TABLE: &[TopicSetting] = &[
 /// Topic settings of Kafka that are refused, each with the reason that the error gives.
 pub const REFUSED: &[(&str, &str)] = &[
     ("compression.type", "batches are kept as the producer compressed them"),
-    ("delete.retention.ms", "compacted topics are not available in this version"),
     ("file.delete.delay.ms", "files are deleted as soon as nobody reads them"),
     ("follower.replication.throttled.replicas", "there is one copy of each partition and no replication"),
     ("leader.replication.throttled.replicas", "there is one copy of each partition and no replication"),
     ("local.retention.bytes", "there is no remote storage"),
     ("local.retention.ms", "there is no remote storage"),
-    ("max.compaction.lag.ms", "compacted topics are not available in this version"),
     ("message.downconversion.enable", "batches are only kept and sent in the current format"),
     ("message.format.version", "batches are only kept and sent in the current format"),
     ("message.timestamp.after.max.ms", "timestamps are the producer's and are not bounded"),
     ("message.timestamp.before.max.ms", "timestamps are the producer's and are not bounded"),
     ("message.timestamp.difference.max.ms", "timestamps are the producer's and are not bounded"),
     ("message.timestamp.type", "timestamps are always the producer's (CreateTime)"),
-    ("min.cleanable.dirty.ratio", "compacted topics are not available in this version"),
-    ("min.compaction.lag.ms", "compacted topics are not available in this version"),
     ("min.insync.replicas", "there is one copy of each partition and no replication"),
     ("preallocate", "how segment files grow is not a choice of the topic"),
     ("remote.storage.enable", "there is no remote storage"),
@@ -182,11 +249,20 @@ fn find(key: &str) -> Result<&'static TopicSetting, String> {
 
 fn parse(key: &str, value: &str) -> Result<(&'static TopicSetting, Value), String> {
     let setting = find(key)?;
-    if key == "cleanup.policy" && value.split(',').any(|policy| policy.trim() == "compact") {
-        return Err("cleanup.policy: compacted topics are not available in this version".into());
-    }
-    let value = setting.kind.parse(value).map_err(|why| format!("{key}: {why}"))?;
+    let value = match setting.kind {
+        Kind::Choice(_) => sorted_list(value),
+        _ => value.to_owned(),
+    };
+    let value = setting.kind.parse(&value).map_err(|why| format!("{key}: {why}"))?;
     Ok((setting, value))
+}
+
+/// Kafka takes the policies of `cleanup.policy` in any order, with spaces.
+fn sorted_list(value: &str) -> String {
+    let mut words: Vec<&str> = value.split(',').map(str::trim).collect();
+    words.sort_unstable();
+    words.dedup();
+    words.join(",")
 }
 
 impl TopicSettings {
@@ -304,12 +380,30 @@ mod tests {
     fn every_setting_is_set_and_read_by_its_name() {
         for key in TopicSettings::KEYS {
             let mut settings = TopicSettings::default();
-            let value = if *key == "cleanup.policy" { "delete" } else { "7777" };
+            let value = match *key {
+                "cleanup.policy" => "compact,delete",
+                "min.cleanable.dirty.ratio" => "0.25",
+                _ => "7777",
+            };
             settings.set(key, value).unwrap();
             assert_eq!(settings.get(key).as_deref(), Some(value));
             let changed =
                 TopicSettings::KEYS.iter().filter(|k| settings.get(k) != TopicSettings::default().get(k));
-            assert_eq!(changed.count(), usize::from(value == "7777"), "{key} changes itself only");
+            assert_eq!(changed.count(), 1, "{key} changes itself only");
+        }
+    }
+
+    #[test]
+    fn policies_come_in_any_order() {
+        let mut settings = TopicSettings::default();
+        for (text, policy) in [
+            ("delete", Cleanup::Delete),
+            (" compact", Cleanup::Compact),
+            ("delete, compact", Cleanup::CompactAndDelete),
+            ("compact,delete,compact", Cleanup::CompactAndDelete),
+        ] {
+            settings.set("cleanup.policy", text).unwrap();
+            assert_eq!(settings.cleanup, policy, "{text}");
         }
     }
 
@@ -342,9 +436,9 @@ mod tests {
             error("retention.msec", "1"),
             "retention.msec is not a setting of a topic, did you mean retention.ms?"
         );
-        assert!(error("cleanup.policy", "compact").ends_with("not available in this version"));
-        assert!(error("cleanup.policy", "delete, compact").ends_with("not available in this version"));
-        assert!(error("cleanup.policy", "burn").ends_with("one of delete"));
+        assert!(error("cleanup.policy", "burn").ends_with("one of delete, compact, compact,delete"));
+        assert!(error("cleanup.policy", "compact,burn").contains("burn"));
+        assert!(error("min.cleanable.dirty.ratio", "1.5").ends_with("a number from 0 to 1"));
         assert!(error("min.insync.replicas", "2").contains("one copy"));
         assert!(error("zookeeper", "2").ends_with("is not a setting of a topic"));
     }

@@ -11,7 +11,8 @@ use std::path::PathBuf;
 pub enum Value {
     /// Of a [`Kind::Flag`].
     Flag(bool),
-    /// Of every kind that counts something; for a [`Kind::Choice`], the position of the word.
+    /// Of every kind that counts something; for a [`Kind::Choice`], the position of the word; for a [`Kind::Ratio`],
+    /// millionths.
     Number(i64),
     /// Of a [`Kind::Path`].
     Path(PathBuf),
@@ -30,6 +31,8 @@ pub enum Kind {
     Bytes(Bounds),
     /// A number of milliseconds; may be written with a unit.
     Millis(Bounds),
+    /// A share of a whole, from 0 to 1.
+    Ratio,
     /// One of these words.
     Choice(&'static [&'static str]),
     /// A file or folder.
@@ -61,6 +64,8 @@ impl Bounds {
     }
 }
 
+/// A [`Kind::Ratio`] of 1.
+pub const WHOLE: f64 = 1e6;
 const SIZES: [(&str, i64); 5] =
     [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 const TIMES: [(&str, i64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
@@ -74,6 +79,12 @@ impl Kind {
             Kind::Count(bounds) => self.number(text, bounds, &[]),
             Kind::Bytes(bounds) => self.number(text, bounds, &SIZES),
             Kind::Millis(bounds) => self.number(text, bounds, &TIMES),
+            Kind::Ratio => match text.parse::<f64>() {
+                Ok(share) if (0.0..=1.0).contains(&share) => {
+                    Ok(Value::Number((share * WHOLE).round() as i64))
+                }
+                _ => Err(format!("{text:?} is not {}", self.expectation())),
+            },
             Kind::Choice(words) => match words.iter().position(|word| *word == text) {
                 Some(i) => Ok(Value::Number(i as i64)),
                 None => Err(format!("{text:?} is not {}", self.expectation())),
@@ -113,6 +124,7 @@ impl Kind {
     pub fn plain(self, value: &Value) -> String {
         match (self, value) {
             (Kind::Choice(words), Value::Number(i)) => words[*i as usize].to_owned(),
+            (Kind::Ratio, Value::Number(n)) => (*n as f64 / WHOLE).to_string(),
             (_, Value::Number(n)) => n.to_string(),
             (_, Value::Flag(yes)) => yes.to_string(),
             (_, Value::Path(path)) => path.display().to_string(),
@@ -127,6 +139,7 @@ impl Kind {
         match self {
             Kind::Count(b) | Kind::Bytes(b) | Kind::Millis(b) => self.range(b),
             Kind::Flag => "true, false".into(),
+            Kind::Ratio => "0 to 1".into(),
             Kind::Choice(words) => words.join(", "),
             Kind::Path => "a path".into(),
             Kind::Addresses => "addresses with ports".into(),
@@ -150,6 +163,7 @@ impl Kind {
         match self {
             Kind::Bytes(_) => "a size: digits, and B, KiB, MiB, GiB or TiB if need be".into(),
             Kind::Millis(_) => "a time: digits, and ms, s, m, h or d if need be".into(),
+            Kind::Ratio => "a number from 0 to 1".into(),
             Kind::Choice(words) => format!("one of {}", words.join(", ")),
             _ => "a whole number".into(),
         }

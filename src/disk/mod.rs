@@ -114,6 +114,23 @@ pub fn read_file(disk: &dyn Disk, path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Removes a folder with everything in it; fine if it is not there. Only ever called on folders under our own prefixes.
+pub fn remove_tree(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    let entries = match disk.list(path) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    for entry in entries {
+        let path = path.join(&entry.name);
+        match entry.kind {
+            Kind::Dir => remove_tree(disk, &path)?,
+            _ => disk.remove_file(&path)?,
+        }
+    }
+    disk.remove_dir(path)
+}
+
 /// Replaces a small file so that a crash leaves the old content or the new one, whole: write aside, sync, rename, sync
 /// the directory.
 pub fn replace_file(disk: &dyn Disk, path: &Path, content: &[u8]) -> io::Result<()> {

@@ -7,19 +7,24 @@
 //! Invariants: a stream has at most one fetch under way; every request that was counted in flight is counted out by its
 //! reply; a fetch whose stream has closed is answered into nothing, and still counted until then.
 
+mod answer;
+mod cursor;
 pub mod stream;
+pub mod watch;
 
 use std::collections::{HashMap, VecDeque};
 
 use krappy_wire::codec::Malformed;
 use krappy_wire::error::ErrorCode;
 use krappy_wire::frame::{self, FrameError, Split};
-use krappy_wire::native::{self, Head, RecordsPart, Start};
+use krappy_wire::native::{self, Head, Start};
 
-use crate::api::{self, At, Fetch, FetchedPart, Parts, Publish, Refusal, Reply, Request, TopicRef};
+use crate::api::{At, Get, Publish, PublishIf, Refusal, Reply, Request, Scan, TopicRef};
 use crate::config::Limits;
 use crate::output::Output;
+use answer::{put_page, put_published, put_records, put_topic, put_topics, put_values, refuse};
 use stream::{Asked, Consumer, Stream};
+use watch::Watcher;
 
 /// Marks the slot of a fetch; the rest of it is the fetch's serial number. Other slots are stream and correlation.
 const FETCH: u64 = 1 << 63;
@@ -96,8 +101,17 @@ impl Session {
         greeting: &Greeting,
         may_fetch: bool,
     ) -> Result<Step<'a>, Violation> {
-        if may_fetch && let Some((slot, fetch)) = self.next_fetch(limits) {
-            return Ok(Step::Request { slot, request: Request::Fetch(fetch), consumed: 0 });
+        if may_fetch && self.has_ready() {
+            // A stream that has closed or wants nothing any more leaves its number behind.
+            self.ready.retain(|number| match self.streams.get(number) {
+                Some(Stream::Consumer(consumer)) => consumer.wants_fetch(),
+                Some(Stream::Watcher(watcher)) => watcher.wants(),
+                _ => false,
+            });
+            if self.has_ready() {
+                let (slot, request) = self.next_fetch(limits).expect("one wants to");
+                return Ok(Step::Request { slot, request, consumed: 0 });
+            }
         }
         let (code, payload, consumed) = match frame::split(input, limits.max_frame) {
             Ok(Split::Whole { code, payload, consumed }) => (code, payload, consumed),
@@ -158,7 +172,7 @@ impl Session {
             }
             N::Publish { acks, partition, body } => {
                 let topic = self.producer(head.stream)?;
-                let partition = (partition >= 0).then_some(partition);
+                let partition = at_least_zero(partition);
                 Some(Request::Publish(Publish { topic, partition, acks, body }))
             }
             N::RegisterConsumer { topic, group, partition, start } => {
@@ -175,7 +189,11 @@ impl Session {
                 None
             }
             N::Credit { bytes } => {
-                if self.consumer(head.stream)?.add_credit(bytes)? {
+                let wants = match self.streams.get_mut(&head.stream) {
+                    Some(Stream::Watcher(watcher)) => watcher.add_credit(bytes)?,
+                    _ => self.consumer(head.stream)?.add_credit(bytes)?,
+                };
+                if wants {
                     self.ready.push_back(head.stream);
                 }
                 None
@@ -196,8 +214,42 @@ impl Session {
             N::DeleteRecords { topic, partition, offset } => {
                 Some(Request::DeleteRecords { topic, partition, offset })
             }
-            N::Get(_) | N::Scan(_) | N::Watch(_) | N::PublishIf(_) => {
-                return Err(not_available(request.code()));
+            N::PublishIf(one) => {
+                let topic = self.producer(head.stream)?;
+                Some(Request::PublishIf(PublishIf {
+                    topic,
+                    partition: at_least_zero(one.partition),
+                    acks: one.acks,
+                    expected: (one.expected >= 0).then_some(one.expected),
+                    record: one.record,
+                }))
+            }
+            N::Get(get) => Some(Request::Get(Get {
+                topic: get.topic,
+                partition: at_least_zero(get.partition),
+                as_of: (get.as_of >= 0).then_some(get.as_of),
+                after: get.after,
+                explain: get.explain,
+                keys: get.keys,
+            })),
+            N::Scan(scan) => Some(Request::Scan(Scan {
+                topic: TopicRef::Name(scan.topic),
+                partition: at_least_zero(scan.partition),
+                reverse: scan.reverse,
+                keys_only: scan.keys_only,
+                from: scan.from,
+                to: scan.to,
+                as_of: scan.as_of,
+                after: scan.after,
+                limit: scan.limit,
+                max_bytes: scan.max_bytes,
+                cursor: if scan.cursor.is_empty() { None } else { Some(cursor::decode(scan.cursor)?) },
+            })),
+            N::Watch(watch) => {
+                let (topic, partition) = (watch.topic, at_least_zero(watch.partition));
+                let watcher = Watcher::opening(head.correlation, &watch);
+                self.register(head.stream, Stream::Watcher(Box::new(watcher)), limits)?;
+                Some(Request::OpenWatch { topic, partition: partition.map(|n| n as u32) })
             }
         })
     }
@@ -290,7 +342,7 @@ impl Session {
         match self.streams.get(&number) {
             Some(Stream::Producer { topic: Some(topic), .. }) => Ok(TopicRef::Key(*topic)),
             Some(Stream::Producer { topic: None, name, .. }) => Ok(TopicRef::Name(name)),
-            Some(Stream::Consumer(_)) => Err(Refusal::new(
+            Some(Stream::Consumer(_) | Stream::Watcher(_)) => Err(Refusal::new(
                 ErrorCode::InvalidRequest,
                 format!("stream {number} is a consumer, it cannot publish"),
             )),
@@ -305,6 +357,10 @@ impl Session {
                 ErrorCode::InvalidRequest,
                 format!("stream {number} is a producer, it cannot consume"),
             )),
+            Some(Stream::Watcher(_)) => Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                format!("stream {number} is a watcher, which is sent what it watches without asking"),
+            )),
             None => Err(unknown_stream(number)),
         }
     }
@@ -318,26 +374,43 @@ impl Session {
 
     fn close_stream(&mut self, number: u32) -> Result<(), Refusal> {
         let Some(stream) = self.streams.remove(&number) else { return Err(unknown_stream(number)) };
-        if let Stream::Consumer(consumer) = stream
-            && let Some(fetch) = consumer.fetching
-        {
+        let under_way = match stream {
+            Stream::Producer { .. } => None,
+            Stream::Consumer(consumer) => consumer.fetching,
+            Stream::Watcher(watcher) => watcher.asking,
+        };
+        if let Some(fetch) = under_way {
             self.fetches.insert(fetch, None);
         }
         Ok(())
     }
 
-    /// The next fetch that a stream wants.
-    fn next_fetch(&mut self, limits: &Limits) -> Option<(u64, Fetch)> {
-        while let Some(number) = self.ready.pop_front() {
-            let Some(Stream::Consumer(consumer)) = self.streams.get_mut(&number) else { continue };
-            let Some(fetch) = consumer.fetch(limits) else { continue };
-            let serial = self.next_fetch;
-            self.next_fetch += 1;
-            consumer.fetching = Some(serial);
-            self.fetches.insert(serial, Some(number));
-            return Some((FETCH | serial, fetch));
-        }
-        None
+    /// The next read that a stream wants.
+    fn next_fetch(&mut self, limits: &Limits) -> Option<(u64, Request<'_>)> {
+        let number = loop {
+            let number = self.ready.pop_front()?;
+            match self.streams.get(&number) {
+                Some(Stream::Consumer(consumer)) if consumer.wants_fetch() => break number,
+                Some(Stream::Watcher(watcher)) if watcher.wants() => break number,
+                _ => {}
+            }
+        };
+        let serial = self.next_fetch;
+        self.next_fetch += 1;
+        self.fetches.insert(serial, Some(number));
+        let request = match self.streams.get_mut(&number) {
+            Some(Stream::Consumer(consumer)) => {
+                let fetch = consumer.fetch(limits)?;
+                consumer.fetching = Some(serial);
+                Request::Fetch(fetch)
+            }
+            Some(Stream::Watcher(watcher)) => {
+                watcher.asking = Some(serial);
+                watcher.request(limits)
+            }
+            _ => unreachable!("looked up a moment ago"),
+        };
+        Some((FETCH | serial, request))
     }
 
     /// Encodes a reply. Batches of records are handed to `push` between the bytes, so that they are not copied.
@@ -377,6 +450,20 @@ impl Session {
                     self.ready.push_back(head.stream);
                 }
             }
+            Reply::WatchOpen { topic, parts } => {
+                if let Some(Stream::Watcher(watcher)) = self.streams.get_mut(&head.stream)
+                    && watcher.is_opening(head.correlation)
+                    && watcher.opened(topic, parts)
+                {
+                    self.ready.push_back(head.stream);
+                }
+            }
+            Reply::Conflict { partition, offset, deleted } => {
+                native::Reply::Conflict { partition, offset: offset.unwrap_or(-1), deleted }
+                    .encode(head, out);
+            }
+            Reply::Values { values, explain } => put_values(head, &values, &explain, out),
+            Reply::Scanned { true_at, rows, next } => put_page(head, true_at, &rows, next.as_ref(), out),
             Reply::Refused(refusal) => {
                 refuse(head, &refusal, out);
                 self.registration_failed(head, &refusal, out);
@@ -397,6 +484,7 @@ impl Session {
                 topic.is_none() && *registration == head.correlation
             }
             Some(Stream::Consumer(consumer)) => consumer.opening == Some(head.correlation),
+            Some(Stream::Watcher(watcher)) => watcher.is_opening(head.correlation),
             None => false,
         };
         if !opening {
@@ -411,8 +499,13 @@ impl Session {
 
     fn fetch_reply(&mut self, serial: u64, reply: Reply, out: &mut Output) {
         let stream = self.fetches.remove(&serial).expect("a fetch is known until it is answered");
-        let (Some(number), Reply::Fetched { parts }) = (stream, reply) else { return };
-        let Some(Stream::Consumer(consumer)) = self.streams.get_mut(&number) else { return };
+        let Some(number) = stream else { return };
+        let consumer = match (self.streams.get_mut(&number), &reply) {
+            (Some(Stream::Consumer(consumer)), _) => consumer,
+            (Some(Stream::Watcher(_)), _) => return self.watch_reply(number, reply, out.gather()),
+            _ => return,
+        };
+        let Reply::Fetched { parts } = reply else { return };
         let bytes: usize = parts.iter().filter_map(|p| p.chunk.as_ref()).map(crate::chunk::Chunk::len).sum();
         let Some(answered) = consumer.answered(&parts, bytes) else { return };
         if answered.again && !self.draining {
@@ -423,86 +516,34 @@ impl Session {
         }
     }
 
+    /// Hands a page or what was appended to a watcher. A refusal ends it, so that it is told once and not in a loop.
+    fn watch_reply(&mut self, number: u32, reply: Reply, out: &mut Vec<u8>) {
+        let Some(Stream::Watcher(watcher)) = self.streams.get_mut(&number) else { return };
+        match watcher.answered(number, reply, out) {
+            Ok(true) if !self.draining => self.ready.push_back(number),
+            Ok(_) => {}
+            Err(refusal) => {
+                refuse(Head { stream: number, correlation: watcher.correlation() }, &refusal, out);
+                self.streams.remove(&number);
+            }
+        }
+    }
+
     /// Says that the broker is stopping, and ends subscriptions with what they are getting now.
     pub fn go_away(&mut self, message: &str, out: &mut Vec<u8>) {
         self.draining = true;
         self.ready.retain(|number| match self.streams.get(number) {
             Some(Stream::Consumer(consumer)) => !matches!(consumer.asked, Asked::Subscription { .. }),
+            Some(Stream::Watcher(_)) => false,
             _ => true,
         });
         native::Reply::GoAway { message }.encode(Head { stream: 0, correlation: 0 }, out);
     }
 }
 
-fn put_published(head: Head, level: api::Level, parts: &Parts, out: &mut Vec<u8>) {
-    use krappy_wire::codec::Writer;
-    let parts = match parts {
-        Parts::One(part) => std::slice::from_ref(part),
-        Parts::Many(parts) => parts,
-    };
-    // As `native::Reply::Published` encodes it, without the vector that it holds: this is the most frequent reply.
-    frame::write(out, native::code::PUBLISHED, |out| {
-        out.put_u32(head.stream);
-        out.put_u32(head.correlation);
-        out.put_u8(level.number());
-        out.put_u32(parts.len() as u32);
-        for part in parts {
-            out.put_i32(part.partition);
-            out.put_i64(part.base_offset);
-            out.put_u32(part.count);
-        }
-    });
-}
-
-/// Writes a Records frame around its chunks: its size is known before the first chunk goes out.
-fn put_records(head: Head, parts: Vec<FetchedPart>, out: &mut Output) {
-    use krappy_wire::codec::Writer;
-    let len = |part: &FetchedPart| part.chunk.as_ref().map_or(0, crate::chunk::Chunk::len);
-    let heads = native::RECORDS_PART_HEAD * parts.len();
-    let batches: usize = parts.iter().map(len).sum();
-    let gather = out.gather();
-    let start = frame::begin(gather, native::code::RECORDS);
-    gather.put_u32(head.stream);
-    gather.put_u32(head.correlation);
-    gather.put_u32(parts.len() as u32);
-    frame::finish(gather, start, heads + batches);
-    for part in parts {
-        let size = len(&part);
-        let head = RecordsPart {
-            partition: part.number,
-            error: part.error.number(),
-            position: part.position,
-            next: part.next,
-            high_watermark: part.high_watermark,
-            log_start: part.log_start,
-            batches: &[],
-        };
-        head.put_head(out.gather(), size);
-        if let Some(chunk) = part.chunk {
-            out.push_chunk(chunk);
-        }
-    }
-}
-
-fn put_topic(head: Head, topic: &api::TopicDescription, out: &mut Vec<u8>) {
-    let settings = topic.settings.iter().map(|(k, v, source)| (*k, v.as_str(), *source)).collect();
-    let info =
-        native::TopicInfo { name: &topic.name, id: topic.id, partitions: topic.partitions.clone(), settings };
-    native::Reply::Topic(info).encode(head, out);
-}
-
-fn put_topics(head: Head, lines: &[api::TopicLine], out: &mut Vec<u8>) {
-    let topics = lines.iter().map(|line| native::TopicSummary {
-        name: &line.name,
-        partitions: line.partitions,
-        records: line.records,
-        bytes: line.bytes,
-    });
-    native::Reply::Topics { topics: topics.collect() }.encode(head, out);
-}
-
-fn refuse(head: Head, refusal: &Refusal, out: &mut Vec<u8>) {
-    native::Reply::error(refusal.code, &refusal.message, &refusal.hint).encode(head, out);
+/// A number of a partition; -1 on the wire stands for none.
+fn at_least_zero(partition: i32) -> Option<i32> {
+    (partition >= 0).then_some(partition)
 }
 
 fn unknown_stream(number: u32) -> Refusal {

@@ -3,13 +3,14 @@
 //! Invariant: a consumer has asked for one thing at a time, a poll or a subscription; its positions move only by what
 //! was handed to the connection, so nothing is skipped and nothing comes twice.
 
+use super::watch::Watcher;
 use crate::api::{ErrorCode, Fetch, FetchedPart, PartitionKey, Refusal, TopicKey, Want};
 use crate::config::Limits;
 
 /// Most bytes that one reply of a subscription carries, so that other streams get their turn.
-const PUSH: u32 = 1 << 20;
+pub const PUSH: u32 = 1 << 20;
 /// Most credit that a subscription can hold.
-const CREDIT_MOST: i64 = 1 << 40;
+pub const CREDIT_MOST: i64 = 1 << 40;
 
 /// A registration on a connection.
 #[derive(Debug)]
@@ -25,6 +26,8 @@ pub enum Stream {
     },
     /// Reads one topic.
     Consumer(Box<Consumer>),
+    /// Is sent a snapshot of a compacted topic, then every change.
+    Watcher(Box<Watcher>),
 }
 
 /// A consumer.
@@ -150,7 +153,8 @@ impl Consumer {
         Ok(had <= 0 && self.wants_fetch())
     }
 
-    fn wants_fetch(&self) -> bool {
+    /// Whether a fetch is wanted now.
+    pub fn wants_fetch(&self) -> bool {
         let asks = match self.asked {
             Asked::Nothing => false,
             Asked::Poll { .. } => true,

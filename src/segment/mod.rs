@@ -31,6 +31,7 @@ mod names;
 pub mod quarantine;
 mod read;
 mod recover;
+mod replay;
 mod report;
 #[allow(clippy::module_inception)]
 mod segment;
@@ -49,5 +50,6 @@ pub use log::{AppendError, Appended, Log, LogSettings};
 pub use lookup::Lookup;
 pub use names::{Name, classify, index_name, log_name};
 pub use read::{Read, ReadError, Warm};
+pub use replay::Replay;
 pub use report::{OpenError, Recovery};
 pub use sync::{MarkWrite, Sync, Synced, Unlink};

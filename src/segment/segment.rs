@@ -231,6 +231,11 @@ impl Backing {
         fresh
     }
 
+    /// Base offset of the segment.
+    pub fn base(&self) -> i64 {
+        self.base
+    }
+
     /// The file, if it is open.
     pub fn file(&self) -> Option<&Arc<dyn File>> {
         self.file.get()

@@ -24,6 +24,7 @@ pub const ASSIGNED: usize = 16;
 /// The first byte that the checksum covers.
 const CRC_FROM: usize = 21;
 const CODEC_MASK: i16 = 0x07;
+const LOG_APPEND_TIME: i16 = 0x08;
 const CONTROL: i16 = 0x20;
 const TRANSACTIONAL: i16 = 0x10;
 /// Attribute bits that have a meaning: codec, timestamp type, transactional, control, delete horizon.
@@ -48,6 +49,10 @@ pub enum BatchError {
     Codec,
     /// The records inside do not match their header.
     Record,
+    /// The compressed records cannot be unpacked.
+    Packed,
+    /// Unpacked, the records would be larger than allowed.
+    Inflated,
 }
 
 impl std::fmt::Display for BatchError {
@@ -61,6 +66,8 @@ impl std::fmt::Display for BatchError {
             BatchError::Attributes => f.write_str("the batch has attributes that a client may not set"),
             BatchError::Codec => f.write_str("unknown compression codec"),
             BatchError::Record => f.write_str("the records do not match their batch header"),
+            BatchError::Packed => f.write_str("the compressed records cannot be unpacked"),
+            BatchError::Inflated => f.write_str("unpacked, the records are larger than allowed"),
         }
     }
 }
@@ -155,6 +162,11 @@ impl Header {
         self.attributes & CODEC_MASK
     }
 
+    /// Whether all records carry the broker's clock, which is the batch's max timestamp.
+    pub fn is_log_append_time(&self) -> bool {
+        self.attributes & LOG_APPEND_TIME != 0
+    }
+
     /// Whether this is a control batch (a transaction marker).
     pub fn is_control(&self) -> bool {
         self.attributes & CONTROL != 0
@@ -226,6 +238,30 @@ pub fn set_producer(batch: &mut [u8], by: ProducerSequence) {
     batch[17..21].copy_from_slice(&crc.to_be_bytes());
 }
 
+/// Writes the batch of `header` at the end of `out` with other records, as a cleaner does: `body` is what follows the
+/// header, packed as the header's codec says, and holds `count` records with the offset deltas they had. Length, count
+/// and checksum are set; the offsets that the batch spans, and who produced it, stay.
+pub fn with_records(header: &Header, count: i32, body: &[u8], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.put_i64(header.base_offset);
+    out.put_i32(i32::try_from(HEADER + body.len() - PREFIX).expect("a batch is smaller than 2 GiB"));
+    out.put_i32(header.leader_epoch);
+    out.put_u8(2);
+    out.put_u32(0);
+    out.put_i16(header.attributes);
+    out.put_i32(header.last_offset_delta);
+    out.put_i64(header.base_timestamp);
+    out.put_i64(header.max_timestamp);
+    out.put_i64(header.producer_id);
+    out.put_i16(header.producer_epoch);
+    out.put_i32(header.base_sequence);
+    out.put_i32(count);
+    out.extend_from_slice(body);
+    let batch = &mut out[start..];
+    let crc = crc32c::crc32c(&batch[CRC_FROM..]);
+    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+}
+
 /// One record, borrowed from its batch.
 #[derive(Debug, Clone)]
 pub struct Record<'a> {
@@ -239,6 +275,9 @@ pub struct Record<'a> {
     pub value: Option<&'a [u8]>,
     /// Value and headers as they stand in the batch.
     pub tail: Tail<'a>,
+    /// All of it as it lies in the batch, its length included. Whatever base offset and base timestamp say the same can
+    /// hold it as it is.
+    pub encoded: &'a [u8],
 }
 
 impl<'a> Record<'a> {
@@ -268,18 +307,26 @@ impl<'a> Records<'a> {
             return Err(BatchError::Codec);
         }
         let body = batch.get(HEADER..header.size()).ok_or(BatchError::Short)?;
-        Ok(Self { reader: Reader::new(body), header, failed: false })
+        Ok(Self::within(header, body))
+    }
+
+    /// The records in `body`, which is what follows the header, unpacked.
+    pub(crate) fn within(header: Header, body: &'a [u8]) -> Self {
+        Self { reader: Reader::new(body), header, failed: false }
     }
 
     fn read(&mut self) -> Result<Record<'a>, Malformed> {
+        let mut whole = self.reader.clone();
+        let before = whole.remaining();
         let length = usize::try_from(self.reader.varint()?).map_err(|_| Malformed::BadLength)?;
         let mut r = Reader::new(self.reader.take(length)?);
+        let encoded = whole.take(before - self.reader.remaining())?;
         let _attributes = r.u8()?;
         let timestamp = self.header.base_timestamp.wrapping_add(r.varlong()?);
         let offset = self.header.base_offset.wrapping_add(i64::from(r.varint()?));
         let key = read_nullable(&mut r)?;
         let tail = Tail::read(r.rest())?;
-        Ok(Record { offset, timestamp, key, value: tail.value(), tail })
+        Ok(Record { offset, timestamp, key, value: tail.value(), tail, encoded })
     }
 }
 

@@ -116,6 +116,16 @@ pub enum Body<'a> {
     Batch(&'a [u8]),
 }
 
+impl Body<'_> {
+    /// Bytes as they travel.
+    pub fn size(&self) -> usize {
+        match self {
+            Body::Plain(records) => records.size(),
+            Body::Batch(bytes) => bytes.len(),
+        }
+    }
+}
+
 /// Most settings of one CreateTopic; more are malformed. An empty setting is 4 bytes on the wire and 32 in memory, so
 /// without a bound a large frame would cost many times its size.
 pub const MAX_SETTINGS: u16 = 256;

@@ -1,0 +1,567 @@
+//! Asking a compacted topic by key: Get, Scan, and what a watcher needs to begin.
+//!
+//! Invariants: an answer is true for the offset that it names and for nothing later: what is above the high watermark
+//! is never shown, and what retention has dropped never either. The retry of a parked request is the same function as
+//! the first try. The work of one try is bounded: a scan that has looked at enough ends its page there.
+
+use std::io;
+use std::ops::Bound;
+
+use krappy_wire::native::After;
+use krappy_wire::partition::partition_for;
+
+use super::catalog::State;
+use super::parked::{ParkId, Parked, Waits};
+use super::partition::Partition;
+use super::{Broker, Taken};
+use crate::api::{
+    Cursor, ErrorCode, Get, KeyState, NewestRecord, PartitionKey, Refusal, Reply, ReplyTo, RowsWriter, Scan,
+    TopicKey, TopicRef,
+};
+use crate::lsm::{Access, Found, KeyRange, Kind, ReadError, TreeIter, Warm};
+use crate::time::{Now, Time};
+use crate::view;
+use crate::worker::Job;
+
+/// Most bytes of rows in one page, so that a long scan takes many short turns.
+const PAGE_BYTES: usize = 128 << 10;
+/// Most keys that one try of a scan looks at, deleted ones included.
+const PAGE_KEYS: usize = 8_192;
+/// Most keys of one Get.
+const KEYS_MOST: u32 = 1_024;
+
+/// A keyed read, resolved. Owned, because it may have to wait.
+#[derive(Debug)]
+pub enum Keyed {
+    /// Of single keys.
+    Get {
+        /// Partition, its number, and the key.
+        keys: Vec<(PartitionKey, i32, Vec<u8>)>,
+        /// Absent: what is visible now.
+        as_of: Option<i64>,
+        /// The partition that must show an offset first.
+        after: Option<(PartitionKey, i64)>,
+        /// Whether to say what answered.
+        explain: bool,
+    },
+    /// Of a range.
+    Scan {
+        /// In order of number.
+        parts: Vec<Part>,
+        /// From the largest key down.
+        reverse: bool,
+        /// Rows without values.
+        keys_only: bool,
+        /// The first key.
+        from: Vec<u8>,
+        /// The first key after the range.
+        to: Option<Vec<u8>>,
+        /// The partition that must show an offset first.
+        after: Option<(PartitionKey, i64)>,
+        /// Most rows.
+        limit: usize,
+        /// Most bytes of rows.
+        max_bytes: usize,
+        /// The last key of the page before, and its partition.
+        last: Option<(Vec<u8>, i32)>,
+    },
+}
+
+/// A partition in a scan.
+#[derive(Debug, Clone, Copy)]
+pub struct Part {
+    key: PartitionKey,
+    number: i32,
+    /// Absent: what is visible now.
+    as_of: Option<i64>,
+}
+
+impl Waits for Keyed {
+    fn partitions(&self) -> impl Iterator<Item = PartitionKey> + '_ {
+        let (keys, parts): (&[_], &[_]) = match self {
+            Keyed::Get { keys, .. } => (keys, &[]),
+            Keyed::Scan { parts, .. } => (&[], parts),
+        };
+        keys.iter().map(|(key, ..)| *key).chain(parts.iter().map(|part| part.key))
+    }
+}
+
+/// What a try came to.
+enum Outcome {
+    Answer(Reply),
+    /// It may become possible: the partition has not come that far, or its view is not ready; what to say if it does
+    /// not.
+    NotYet(Refusal),
+    Cold(Warm),
+}
+
+/// Why a try ended early.
+enum Stop {
+    Refused(Refusal),
+    NotYet(Refusal),
+    Cold(Warm),
+    /// The view of this partition cannot be read.
+    Failed(PartitionKey, io::Error),
+}
+
+/// Why the newest record of a key could not be told.
+pub(super) enum Unread {
+    Refused(Refusal),
+    Cold(Warm),
+    Failed(io::Error),
+}
+
+impl From<Refusal> for Stop {
+    fn from(refusal: Refusal) -> Self {
+        Stop::Refused(refusal)
+    }
+}
+
+impl Broker {
+    /// Takes a Get.
+    pub(super) fn get(&mut self, to: ReplyTo, get: &Get<'_>, now: Now) -> Taken {
+        match self.resolve_get(get) {
+            Ok(keyed) => self.first_try(to, keyed, get.after.max_wait_ms, now),
+            Err(refusal) => self.refuse(to, refusal),
+        }
+    }
+
+    /// Takes a Scan.
+    pub(super) fn scan(&mut self, to: ReplyTo, scan: Scan<'_>, now: Now) -> Taken {
+        let wait = scan.after.max_wait_ms;
+        match self.resolve_scan(scan) {
+            Ok(keyed) => self.first_try(to, keyed, wait, now),
+            Err(refusal) => self.refuse(to, refusal),
+        }
+    }
+
+    /// Resolves a compacted topic for a watcher, and pins what is visible now for its snapshot.
+    pub(super) fn open_watch(&mut self, to: ReplyTo, topic: &str, partition: Option<u32>, now: Now) -> Taken {
+        match self.begin_watch(topic, partition, now.time) {
+            Ok(reply) => {
+                self.acks.reply(to, reply);
+                Taken::Yes
+            }
+            Err(refusal) => self.refuse(to, refusal),
+        }
+    }
+
+    fn begin_watch(&mut self, topic: &str, partition: Option<u32>, now: Time) -> Result<Reply, Refusal> {
+        let key = self.compacted(TopicRef::Name(topic))?;
+        let number = partition.map(|n| n as i32);
+        let mut parts = Vec::new();
+        for (partition, number) in self.chosen(key, number)? {
+            let high_watermark = self.view_of(partition)?.high_watermark();
+            self.pin(partition, high_watermark - 1, now)?;
+            parts.push((partition, number, high_watermark));
+        }
+        Ok(Reply::WatchOpen { topic: key, parts })
+    }
+
+    /// A live, compacted topic.
+    pub(super) fn compacted(&self, topic: TopicRef<'_>) -> Result<TopicKey, Refusal> {
+        let key = match topic {
+            TopicRef::Key(key) => Some(key),
+            TopicRef::Name(name) => self.catalog.find(name),
+        };
+        let found = key.and_then(|key| Some((key, self.catalog.get(key)?)));
+        let name = if let TopicRef::Name(name) = topic { name } else { "(deleted)" };
+        match found {
+            Some((key, topic)) if matches!(topic.state, State::Live) => {
+                if topic.settings.cleanup.compacts() {
+                    return Ok(key);
+                }
+                let message =
+                    format!("topic {:?} is not compacted, so it has no view to ask by key", topic.name);
+                Err(Refusal::new(ErrorCode::NotCompacted, message)
+                    .hint("make a topic with cleanup.policy=compact, or read this one from its start"))
+            }
+            _ => Err(self.catalog.unknown(name)),
+        }
+    }
+
+    fn after(&self, topic: TopicKey, after: After) -> Result<Option<(PartitionKey, i64)>, Refusal> {
+        if after.offset < 0 {
+            return Ok(None);
+        }
+        let chosen = self.chosen(topic, Some(after.partition))?;
+        Ok(Some((chosen[0].0, after.offset)))
+    }
+
+    fn resolve_get(&self, get: &Get<'_>) -> Result<Keyed, Refusal> {
+        let topic = self.compacted(TopicRef::Name(get.topic))?;
+        if get.keys.count() > KEYS_MOST {
+            let message = format!("{} keys in one request, {KEYS_MOST} are allowed", get.keys.count());
+            return Err(Refusal::new(ErrorCode::InvalidRequest, message));
+        }
+        let homes = self.chosen(topic, get.partition)?;
+        let home = |key: &[u8]| match get.partition {
+            Some(_) => homes[0],
+            None => homes[partition_for(key, homes.len() as u32) as usize],
+        };
+        let resolve = |key: &[u8]| {
+            let (partition, number) = home(key);
+            (partition, number, key.to_vec())
+        };
+        Ok(Keyed::Get {
+            keys: get.keys.iter().map(resolve).collect(),
+            as_of: get.as_of,
+            after: self.after(topic, get.after)?,
+            explain: get.explain,
+        })
+    }
+
+    fn resolve_scan(&self, scan: Scan<'_>) -> Result<Keyed, Refusal> {
+        let topic = self.compacted(scan.topic)?;
+        let (true_at, last) = match scan.cursor {
+            Some(cursor) => (cursor.true_at, cursor.last),
+            None => (scan.as_of, None),
+        };
+        let part = |(key, number)| {
+            let as_of = true_at.iter().find(|(n, _)| *n == number).map(|(_, offset)| *offset);
+            Part { key, number, as_of }
+        };
+        Ok(Keyed::Scan {
+            parts: self.chosen(topic, scan.partition)?.into_iter().map(part).collect(),
+            reverse: scan.reverse,
+            keys_only: scan.keys_only,
+            from: scan.from.to_vec(),
+            to: scan.to.map(<[u8]>::to_vec),
+            after: self.after(topic, scan.after)?,
+            limit: if scan.limit == 0 { usize::MAX } else { scan.limit as usize },
+            max_bytes: (scan.max_bytes as usize).min(PAGE_BYTES),
+            last,
+        })
+    }
+
+    fn first_try(&mut self, to: ReplyTo, asked: Keyed, max_wait_ms: u32, now: Now) -> Taken {
+        let wait = max_wait_ms.min(self.config.limits.fetch_max_wait_ms);
+        let deadline = now.time.plus_ms(u64::from(wait));
+        self.try_keyed(Parked { to, asked, deadline, reading: false }, now.time);
+        Taken::Yes
+    }
+
+    /// First try and every retry.
+    fn try_keyed(&mut self, parked: Parked<Keyed>, now: Time) {
+        let last_try = now >= parked.deadline || self.draining;
+        match self.evaluate_keyed(&parked.asked, now) {
+            Outcome::Answer(reply) => self.acks.reply(parked.to, reply),
+            Outcome::NotYet(refusal) if last_try => {
+                self.refuse(parked.to, refusal);
+            }
+            Outcome::NotYet(_) => {
+                self.keyed.park(parked);
+            }
+            Outcome::Cold(warm) => {
+                self.metrics.view_cold_reads += 1;
+                let id = self.keyed.park(parked);
+                self.keyed.set_reading(id);
+                self.jobs.push(Job::WarmView(Some(id), warm));
+            }
+        }
+    }
+
+    /// Tries a parked request again.
+    pub(super) fn retry_keyed(&mut self, id: ParkId, now: Time) {
+        if let Some(parked) = self.keyed.take(id) {
+            self.try_keyed(Parked { reading: false, ..parked }, now);
+        }
+    }
+
+    /// A partition shows more, or its view has become ready.
+    pub(super) fn wake_keyed(&mut self, key: PartitionKey, now: Time) {
+        if self.keyed.is_empty() {
+            return;
+        }
+        let mut woken = std::mem::take(&mut self.woken);
+        self.keyed.waiting_on(key, &mut woken);
+        for id in woken.drain(..) {
+            self.retry_keyed(id, now);
+        }
+        self.woken = woken;
+    }
+
+    /// Answers the requests whose deadline has passed.
+    pub(super) fn keyed_deadlines(&mut self, now: Time) {
+        while let Some(parked) = self.keyed.take_due(now) {
+            self.try_keyed(parked, now);
+        }
+    }
+
+    fn evaluate_keyed(&mut self, asked: &Keyed, now: Time) -> Outcome {
+        let result = match asked {
+            Keyed::Get { keys, as_of, after, explain } => self.wait_for(*after).and_then(|()| {
+                self.metrics.gets += 1;
+                self.read_keys(keys, *as_of, *explain)
+            }),
+            Keyed::Scan { after, .. } => self.wait_for(*after).and_then(|()| {
+                self.metrics.scan_pages += 1;
+                self.read_page(asked, now)
+            }),
+        };
+        match result {
+            Ok(reply) => Outcome::Answer(reply),
+            Err(Stop::Refused(refusal)) => {
+                self.metrics.refusals += 1;
+                Outcome::Answer(Reply::Refused(refusal))
+            }
+            Err(Stop::NotYet(refusal)) => Outcome::NotYet(refusal),
+            Err(Stop::Cold(warm)) => Outcome::Cold(warm),
+            Err(Stop::Failed(key, error)) => {
+                self.break_view(key, &error, now);
+                let live = self.view_of(key).err();
+                Outcome::NotYet(live.expect("a view that was broken a moment ago answers nobody"))
+            }
+        }
+    }
+
+    fn wait_for(&self, after: Option<(PartitionKey, i64)>) -> Result<(), Stop> {
+        let Some((key, offset)) = after else { return Ok(()) };
+        let shown = self.partition(key).ok_or_else(gone)?.high_watermark() - 1;
+        if shown >= offset {
+            return Ok(());
+        }
+        let message = format!("the partition shows offset {shown} and has not come to {offset} in time");
+        Err(Stop::NotYet(Refusal::new(ErrorCode::RequestTimedOut, message)))
+    }
+
+    /// A partition whose view can be asked.
+    fn view_of(&self, key: PartitionKey) -> Result<&Partition, Refusal> {
+        let partition = self.partition(key).ok_or_else(gone)?;
+        partition.view.as_ref().expect("partitions of a compacted topic have one").live()?;
+        Ok(partition)
+    }
+
+    /// The partition, and the offset that an answer is true for.
+    fn at(&self, key: PartitionKey, as_of: Option<i64>) -> Result<(&Partition, i64), Stop> {
+        let partition = self.view_of(key).map_err(|refusal| match refusal.code {
+            ErrorCode::ViewNotReady => Stop::NotYet(refusal),
+            _ => Stop::Refused(refusal),
+        })?;
+        let shown = partition.high_watermark() - 1;
+        let Some(at) = as_of else { return Ok((partition, shown)) };
+        if at > shown {
+            let message = format!("the partition shows up to offset {shown}, not {at}");
+            return Err(Stop::Refused(Refusal::new(ErrorCode::OffsetOutOfRange, message)));
+        }
+        let tree = partition.view.as_ref().and_then(|v| v.tree()).expect("checked above");
+        let known = at < 0 || tree.readable_at(at);
+        if !known || at + 1 < partition.log.start_offset() {
+            let oldest = tree.horizon().max(partition.log.start_offset() - 1);
+            let message =
+                format!("what the view said at offset {at} is not known any more, at {oldest} it is");
+            return Err(Stop::Refused(Refusal::new(ErrorCode::OffsetTooOld, message).hint(
+                "older values of a key are kept until they are merged away, or while a scan needs them",
+            )));
+        }
+        Ok((partition, at))
+    }
+
+    /// Offset of the newest record of a key, visible or not, and whether it deletes the key.
+    pub(super) fn newest_of(&self, key: PartitionKey, bytes: &[u8]) -> Result<Option<(i64, bool)>, Unread> {
+        let partition = self.view_of(key).map_err(Unread::Refused)?;
+        let tree = partition.view.as_ref().and_then(|v| v.tree()).expect("checked above");
+        let mut found = Found::default();
+        let there = tree.get(bytes, i64::MAX, Access::Cached, &mut found, None).map_err(|e| match e {
+            ReadError::Cold(warm) => Unread::Cold(warm),
+            error => Unread::Failed(error.into()),
+        })?;
+        let visible = there && found.seq >= partition.log.start_offset();
+        Ok(visible.then_some((found.seq, found.kind == Kind::Tombstone)))
+    }
+
+    fn read_keys(
+        &self,
+        keys: &[(PartitionKey, i32, Vec<u8>)],
+        as_of: Option<i64>,
+        explain: bool,
+    ) -> Result<Reply, Stop> {
+        let mut trace = Vec::new();
+        let mut values = Vec::with_capacity(keys.len());
+        let mut found = Found::default();
+        for (key, number, bytes) in keys {
+            let (partition, at) = self.at(*key, as_of)?;
+            let tree = partition.view.as_ref().and_then(|v| v.tree()).expect("checked above");
+            let there = tree
+                .get(bytes, at, Access::Cached, &mut found, explain.then_some(&mut trace))
+                .map_err(|e| read_failed(*key, e))?;
+            let newest = (there && found.seq >= partition.log.start_offset()).then(|| newest(&found));
+            values.push(KeyState { partition: *number, true_at: at, newest });
+        }
+        Ok(Reply::Values { values, explain: trace })
+    }
+
+    fn read_page(&mut self, asked: &Keyed, now: Time) -> Result<Reply, Stop> {
+        let Keyed::Scan { parts, last, .. } = asked else { unreachable!("only scans have pages") };
+        let mut true_at = Vec::with_capacity(parts.len());
+        for part in parts {
+            true_at.push((part.number, self.at(part.key, part.as_of)?.1));
+        }
+        let (rows, stopped) = self.collect(asked, &true_at)?;
+        let next = match stopped {
+            None => None,
+            Some((_, Some(warm))) if rows.rows().count() == 0 => return Err(Stop::Cold(warm)),
+            Some((at, warm)) => {
+                // What the next page needs is read while this one travels.
+                if let Some(warm) = warm {
+                    self.jobs.push(Job::WarmView(None, warm));
+                }
+                for (part, (_, offset)) in parts.iter().zip(&true_at) {
+                    self.pin(part.key, *offset, now)?;
+                }
+                Some(Cursor { true_at: true_at.clone(), last: at.or_else(|| last.clone()) })
+            }
+        };
+        Ok(Reply::Scanned { true_at, rows, next })
+    }
+
+    /// Rows in key order until the page is full; then also the last key that was looked at, and what could not be read
+    /// on without waiting.
+    #[allow(clippy::type_complexity)]
+    fn collect(
+        &self,
+        asked: &Keyed,
+        true_at: &[(i32, i64)],
+    ) -> Result<(RowsWriter, Option<(Option<(Vec<u8>, i32)>, Option<Warm>)>), Stop> {
+        let Keyed::Scan { parts, reverse, keys_only, limit, max_bytes, .. } = asked else {
+            unreachable!("only scans have pages")
+        };
+        let mut rows = RowsWriter::default();
+        let mut merge = Merge { heads: Vec::with_capacity(parts.len()), reverse: *reverse };
+        for (part, (_, at)) in parts.iter().zip(true_at) {
+            let partition = self.view_of(part.key)?;
+            let tree = partition.view.as_ref().and_then(|v| v.tree()).expect("checked above");
+            let iter = tree.iter(&range(asked, part.number), *at, *reverse, Access::Cached);
+            merge.heads.push(Head::new(part, partition.log.start_offset(), iter));
+        }
+        let mut last = None;
+        for looked_at in 0.. {
+            let head = match merge.next() {
+                Ok(Some(head)) => head,
+                Ok(None) => return Ok((rows, None)),
+                Err(Stop::Cold(warm)) => return Ok((rows, Some((last, Some(warm))))),
+                Err(stop) => return Err(stop),
+            };
+            if looked_at >= PAGE_KEYS || rows.size() >= *max_bytes || rows.rows().count() as usize >= *limit {
+                return Ok((rows, Some((last, None))));
+            }
+            if head.is_visible() {
+                let (timestamp, tail) = view::stored(&head.value);
+                let tail = if *keys_only { &[] } else { tail };
+                rows.push(head.number, head.seq, timestamp, &head.key, tail);
+            }
+            let (key, number) = last.get_or_insert_with(|| (Vec::new(), 0));
+            key.clear();
+            key.extend_from_slice(&head.key);
+            *number = head.number;
+            head.taken = true;
+        }
+        unreachable!("the loop has no end of its own")
+    }
+}
+
+/// The entries of several partitions, merged by key, then by number of partition.
+struct Merge<'a> {
+    heads: Vec<Head<'a>>,
+    reverse: bool,
+}
+
+/// One partition in a merge, and its entry that comes next.
+struct Head<'a> {
+    number: i32,
+    of: PartitionKey,
+    /// Records below are gone.
+    log_start: i64,
+    iter: TreeIter<'a>,
+    key: Vec<u8>,
+    value: Vec<u8>,
+    seq: i64,
+    kind: Kind,
+    /// Whether the entry was handed out.
+    taken: bool,
+    done: bool,
+}
+
+impl<'a> Head<'a> {
+    fn new(part: &Part, log_start: i64, iter: TreeIter<'a>) -> Self {
+        Self {
+            number: part.number,
+            of: part.key,
+            log_start,
+            iter,
+            key: Vec::new(),
+            value: Vec::new(),
+            seq: 0,
+            kind: Kind::Put,
+            taken: true,
+            done: false,
+        }
+    }
+
+    fn fill(&mut self) -> Result<(), Stop> {
+        if !self.taken || self.done {
+            return Ok(());
+        }
+        match self.iter.next().map_err(|e| read_failed(self.of, e))? {
+            None => self.done = true,
+            Some(entry) => {
+                self.key.clear();
+                self.key.extend_from_slice(entry.key);
+                self.value.clear();
+                self.value.extend_from_slice(entry.value);
+                (self.seq, self.kind) = (entry.seq, entry.kind);
+                self.taken = false;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_visible(&self) -> bool {
+        self.kind == Kind::Put && self.seq >= self.log_start
+    }
+}
+
+impl<'a> Merge<'a> {
+    fn next(&mut self) -> Result<Option<&mut Head<'a>>, Stop> {
+        for head in &mut self.heads {
+            head.fill()?;
+        }
+        let reverse = self.reverse;
+        Ok(self.heads.iter_mut().filter(|head| !head.done).min_by(|a, b| {
+            let by_key = a.key.cmp(&b.key);
+            if reverse { by_key.reverse() } else { by_key }.then(a.number.cmp(&b.number))
+        }))
+    }
+}
+
+/// The range that is left of a partition: a page ends between two partitions that may hold the same key.
+fn range(asked: &Keyed, number: i32) -> KeyRange {
+    let Keyed::Scan { reverse, from, to, last, .. } = asked else { unreachable!("only scans have ranges") };
+    let mut range = KeyRange {
+        from: Bound::Included(from.clone()),
+        to: to.clone().map_or(Bound::Unbounded, Bound::Excluded),
+    };
+    if let Some((key, at)) = last {
+        let rest = if number <= *at { Bound::Excluded(key.clone()) } else { Bound::Included(key.clone()) };
+        *(if *reverse { &mut range.to } else { &mut range.from }) = rest;
+    }
+    range
+}
+
+fn newest(found: &Found) -> NewestRecord {
+    let (timestamp, tail) = view::stored(&found.value);
+    let deleted = found.kind == Kind::Tombstone;
+    let tail = if deleted { Vec::new() } else { tail.to_vec() };
+    NewestRecord { offset: found.seq, timestamp, deleted, tail }
+}
+
+fn gone() -> Refusal {
+    Refusal::new(ErrorCode::UnknownTopicOrPartition, "the topic is being deleted")
+}
+
+fn read_failed(of: PartitionKey, error: ReadError) -> Stop {
+    match error {
+        ReadError::Cold(warm) => Stop::Cold(warm),
+        error => Stop::Failed(of, error.into()),
+    }
+}
