@@ -450,3 +450,163 @@ fn batch_error_code(error: batch::BatchError) -> ErrorCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use krappy_wire::batch::Records;
+    use krappy_wire::native::PlainWriter;
+
+    use crate::api::{ConnId, Parts, Reply, ReplyTo};
+    use crate::chunk::Buffers;
+    use crate::disk::Disk;
+    use crate::disk::sim::SimDisk;
+    use crate::segment::Read;
+
+    const NOW: Now = Now { time: Time(0), wall: 1_000 };
+    const VALUE: usize = 1_000;
+
+    /// One partition on a simulated disk, within one turn of the loop.
+    struct Turn {
+        disk: Arc<dyn Disk>,
+        partition: Partition,
+        acks: Acks,
+        metrics: Metrics,
+        /// Replies in the order in which they came: slot, level and where the record went.
+        replies: Vec<(u64, Level, PublishedPart)>,
+    }
+
+    impl Turn {
+        fn begin() -> Self {
+            let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(1));
+            let (dir, settings) = (Path::new("/0"), TopicSettings::default());
+            Log::create(&*disk, dir).unwrap();
+            let (log, _) = Log::open(&disk, dir, true, None, &log_settings(&settings), &mut |_| {}).unwrap();
+            let partition = Partition::new(TopicKey(0), 0, dir.into(), log, &settings, 1);
+            let (acks, metrics) = (Acks::default(), Metrics::default());
+            Turn { disk, partition, acks, metrics, replies: Vec::new() }
+        }
+
+        /// One publish of one record by a client of its own, as the broker passes it on.
+        fn publish(&mut self, client: u32, level: Level) {
+            let conn = ConnId { key: client, generation: 1 };
+            let to = AckTo::Client(ReplyTo { conn, slot: client.into() });
+            let value = [client as u8; VALUE];
+            let Turn { partition, acks, metrics, .. } = self;
+            if client.is_multiple_of(7) {
+                let mut bytes = Vec::new();
+                let mut builder = Builder::open(&mut bytes, NOW.wall);
+                builder.push(&mut bytes, NOW.wall, None, Some(&value), std::iter::empty());
+                builder.close(&mut bytes, 0, -1, None);
+                partition.append_batch(to, level, &bytes, NOW, acks, metrics);
+            } else {
+                let mut plain = PlainWriter::default();
+                plain.push(-1, None, Some(&value), &[]);
+                partition.append_plain(to, level, &plain.records(), |_| true, NOW, acks);
+            }
+            partition.bound_tail(NOW, acks, metrics);
+            self.hear();
+        }
+
+        fn hear(&mut self) {
+            let mut ready = Vec::new();
+            self.acks.take_ready(&mut ready);
+            for (to, reply) in ready {
+                let Reply::Published { level, parts: Parts::One(part) } = reply else { panic!("{reply:?}") };
+                self.replies.push((to.slot, level, part));
+            }
+        }
+
+        fn end(&mut self) {
+            self.partition.write_tail(NOW, &mut self.acks, &mut self.metrics);
+            self.hear();
+        }
+
+        fn sync(&mut self) {
+            let sync = self.partition.log.begin_sync(false).expect("something is unsynced");
+            let done = sync.run(&*self.disk);
+            self.partition.log.synced(done).unwrap();
+            self.partition.settle_waiting(&mut self.acks);
+            self.hear();
+        }
+
+        /// First byte of each value in the log, in the order of offsets.
+        fn stored(&self) -> Vec<u8> {
+            let (log, mut buffers) = (&self.partition.log, Buffers::new(4 << 20));
+            let (mut at, mut values) = (log.start_offset(), Vec::new());
+            while at < log.end_offset() {
+                let (chunk, next) = match log.read(at, log.end_offset(), 1 << 20, &mut buffers).unwrap() {
+                    Read::Batches { chunk, next } => (chunk, next),
+                    Read::Cold(warm) => {
+                        warm.run().unwrap();
+                        continue;
+                    }
+                    Read::Empty => panic!("nothing at {at}"),
+                };
+                let mut rest = chunk.as_slice();
+                while !rest.is_empty() {
+                    let (_, one) = batch::first(rest).unwrap();
+                    for record in Records::new(one).unwrap().map(Result::unwrap) {
+                        assert_eq!(record.offset, values.len() as i64);
+                        values.push(record.value.unwrap()[0]);
+                    }
+                    rest = &rest[one.len()..];
+                }
+                at = next;
+            }
+            values
+        }
+    }
+
+    #[test]
+    fn many_small_publishes_in_one_turn_are_written_as_soon_as_the_tail_has_a_mebibyte() {
+        let mut turn = Turn::begin();
+        let clients = (5 * TAIL_MOST / 2 / VALUE) as u32;
+        let (mut writes, mut gathered) = (0, 0);
+        for client in 0..clients {
+            let level = if client.is_multiple_of(2) { Level::Appended } else { Level::Durable };
+            let before = turn.partition.log.end_offset();
+            turn.publish(client, level);
+            let tail = turn.partition.tail.len();
+            assert!(tail < TAIL_MOST, "client {client} leaves {tail} bytes behind");
+            if turn.partition.log.end_offset() == before {
+                assert!(tail > gathered, "client {client} is gathered");
+            } else {
+                // The record that reaches the bound is written with all that was gathered before it, and no earlier.
+                assert!(gathered + 2 * VALUE >= TAIL_MOST, "written at {gathered} bytes already");
+                assert_eq!((turn.partition.log.end_offset(), tail), (i64::from(client) + 1, 0));
+                writes += 1;
+            }
+            gathered = tail;
+        }
+        assert_eq!(writes, 2);
+        assert!(turn.partition.log.end_offset() < clients.into(), "the rest waits for the end of the turn");
+
+        turn.end();
+        assert_eq!(turn.partition.log.end_offset(), clients.into());
+        assert_eq!(turn.metrics.appended_records, clients.into());
+        assert!(turn.replies.iter().all(|&(client, level, _)| client % 2 == 0 && level == Level::Appended));
+        turn.sync();
+        assert!(!turn.partition.has_waiting());
+
+        turn.replies.sort_by_key(|reply| reply.0);
+        let expected = (0..u64::from(clients)).map(|client| {
+            let level = if client % 2 == 0 { Level::Appended } else { Level::Durable };
+            (client, level, PublishedPart { partition: 0, base_offset: client as i64, count: 1 })
+        });
+        assert!(turn.replies.iter().copied().eq(expected), "everybody is answered once, with its own offset");
+        assert_eq!(turn.stored(), (0..clients).map(|client| client as u8).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_tail_below_the_bound_waits_for_the_end_of_the_turn() {
+        let mut turn = Turn::begin();
+        turn.publish(1, Level::Appended);
+        assert_eq!((turn.partition.log.end_offset(), turn.replies.len()), (0, 0));
+        turn.end();
+        assert_eq!((turn.partition.log.end_offset(), turn.replies.len()), (1, 1));
+    }
+}

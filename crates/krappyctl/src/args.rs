@@ -1,8 +1,10 @@
 //! What can be typed. Every help text ends with two examples.
 
 use crate::bench::args::BenchCommand;
+use crate::keyed::args::{Del, Find, Get, Put, Scan, Watch};
 use crate::units::{parse_bytes, parse_duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use krappy_client::Level;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -106,6 +108,36 @@ pub enum Command {
   krappyctl show orders/0@42
   krappyctl show orders/0@42 --json")]
     Show(Show),
+    /// Print the newest values of keys of a compacted topic
+    #[command(after_help = "Examples:
+  krappyctl get users user-7
+  krappyctl get users user-7 user-8 --json --explain")]
+    Get(Get),
+    /// Write the value of a key of a compacted topic
+    #[command(after_help = "Examples:
+  krappyctl put users user-7 '{\"name\":\"ann\"}'
+  krappyctl put users user-7 --if-offset 42 < ann.json")]
+    Put(Put),
+    /// Delete keys of a compacted topic
+    #[command(after_help = "Examples:
+  krappyctl del users user-7
+  krappyctl del users user-7 user-8 --json")]
+    Del(Del),
+    /// Print the newest values of a range of keys of a compacted topic, in the order of keys
+    #[command(after_help = "Examples:
+  krappyctl scan users --prefix user-
+  krappyctl scan users --from a --to n --reverse -n 10 --keys-only")]
+    Scan(Scan),
+    /// Print the newest values of a range of keys of a compacted topic, and then every change
+    #[command(after_help = "Examples:
+  krappyctl watch users --prefix user- -Z
+  krappyctl watch users --until-current --jsonl > users.jsonl")]
+    Watch(Watch),
+    /// Print the records of a topic whose key or value contains a text
+    #[command(after_help = "Examples:
+  krappyctl find orders order-7
+  krappyctl find orders paid --from @-1h -f '%p@%o %v\\n'")]
+    Find(Find),
     /// Say in one line whether the broker is well: exit 0 or 10
     #[command(after_help = "Examples:
   krappyctl health
@@ -235,6 +267,16 @@ pub enum Acks {
     Memory,
     // An fdatasync after it has returned.
     Disk,
+}
+
+impl Acks {
+    pub fn level(self) -> Level {
+        match self {
+            Acks::None => Level::None,
+            Acks::Memory => Level::Appended,
+            Acks::Disk => Level::Durable,
+        }
+    }
 }
 
 #[derive(Debug, Args)]

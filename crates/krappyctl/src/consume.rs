@@ -15,32 +15,34 @@ use std::io::IsTerminal;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// How long one poll waits, so that Ctrl-C is noticed soon.
-const POLL: Duration = Duration::from_millis(200);
+pub const POLL: Duration = Duration::from_millis(200);
 /// The same with several consumers, which take turns.
 const SHORT_POLL: Duration = Duration::from_millis(10);
 
 /// A consumer and where it may stop.
-struct Source {
-    consumer: Consumer,
+pub struct Source {
+    pub consumer: Consumer,
     /// High watermarks as they were at the start.
     ends: BTreeMap<i32, i64>,
 }
 
 impl Source {
-    fn at_end(&self) -> bool {
+    /// Whether everything that was there at the start has been read.
+    pub fn at_end(&self) -> bool {
         self.consumer
             .positions()
             .iter()
             .all(|(p, position)| self.ends.get(p).is_none_or(|end| position >= end))
     }
 
-    fn beyond_end(&self, record: &ConsumerRecord) -> bool {
+    /// Whether the record was published after the start.
+    pub fn beyond_end(&self, record: &ConsumerRecord) -> bool {
         self.ends.get(&record.partition).is_some_and(|&end| record.offset >= end)
     }
 }
 
 /// Opens what is needed to read `topic` from `place` on.
-fn open(
+pub fn open(
     session: &Session,
     topic: &str,
     partition: Option<i32>,

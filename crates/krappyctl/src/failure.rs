@@ -60,7 +60,11 @@ impl From<Error> for Failure {
                 NO_CONNECTION
             }
             _ => match error.code() {
-                Some(ErrorCode::UnknownTopicOrPartition | ErrorCode::OffsetOutOfRange) => NOT_FOUND,
+                Some(
+                    ErrorCode::UnknownTopicOrPartition
+                    | ErrorCode::OffsetOutOfRange
+                    | ErrorCode::OffsetTooOld,
+                ) => NOT_FOUND,
                 Some(ErrorCode::RequestTimedOut) => NO_CONNECTION,
                 _ => REFUSED,
             },
@@ -73,7 +77,12 @@ impl From<Error> for Failure {
             Error::NotKrappy { .. } => {
                 "give the address of a krappy broker with --broker or KRAPPY_BROKER".into()
             }
-            Error::Refused { hint, .. } => hint.clone(),
+            Error::Refused { hint, .. } => match error.code() {
+                // The broker does not know how this program spells it.
+                Some(ErrorCode::NotCompacted) => "create it with -c cleanup.policy=compact".into(),
+                Some(ErrorCode::ViewNotReady) if hint.is_empty() => "try again soon".into(),
+                _ => hint.clone(),
+            },
             Error::Unreadable { log_start, .. } => format!("begin at {log_start} with: -o {log_start}"),
             Error::Compressed { next_offset, .. } => format!("go on behind it with: -o {next_offset}"),
             _ => String::new(),
@@ -107,5 +116,20 @@ mod tests {
             Error::Refused { number: 37, message: "0 partitions".into(), hint: "give at least 1".into() };
         let failure = Failure::from(error);
         assert_eq!((failure.code, failure.hint.as_str()), (REFUSED, "give at least 1"));
+    }
+
+    #[test]
+    fn a_topic_that_is_not_compacted_comes_with_the_way_to_make_one() {
+        let refused = |code: ErrorCode| {
+            let (message, hint) = ("no".into(), String::new());
+            Failure::from(Error::Refused { number: code.number(), message, hint })
+        };
+        let failure = refused(ErrorCode::NotCompacted);
+        assert_eq!(
+            (failure.code, failure.hint.as_str()),
+            (REFUSED, "create it with -c cleanup.policy=compact")
+        );
+        assert_eq!(refused(ErrorCode::ViewNotReady).hint, "try again soon");
+        assert_eq!(refused(ErrorCode::OffsetTooOld).code, NOT_FOUND);
     }
 }

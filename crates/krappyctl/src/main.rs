@@ -7,7 +7,9 @@ mod bench;
 mod consume;
 mod envelope;
 mod failure;
+mod find;
 mod health;
+mod keyed;
 mod out;
 mod place;
 mod print;
@@ -55,6 +57,24 @@ fn run(cli: &Cli, out: &mut Out) -> Result<(), Failure> {
             consume::tail(&session, args, out)
         }
         Command::Show(args) => show::run(&connect()?, args, cli.global.timeout, out),
+        Command::Get(args) => keyed::get::run(&connect()?, args, cli.global.timeout, out),
+        Command::Put(args) => keyed::put::put(&connect()?, args, out),
+        Command::Del(args) => keyed::put::del(&connect()?, args, out),
+        Command::Scan(args) => {
+            let session = connect()?;
+            signal::watch();
+            keyed::scan::run(&session, args, cli.global.timeout, out)
+        }
+        Command::Watch(args) => {
+            let session = connect()?;
+            signal::watch();
+            keyed::watch::run(&session, args, out)
+        }
+        Command::Find(args) => {
+            let session = connect()?;
+            signal::watch();
+            find::run(&session, args, out)
+        }
         Command::Health => health::health(&cli.global, out),
         Command::Status => health::status(&connect()?, out),
         Command::Bench(command) => bench::run(&cli.global, command, out),

@@ -1,6 +1,6 @@
 //! `produce`: one line, one record; bytes in are bytes out.
 
-use crate::args::{Acks, Format, Produce};
+use crate::args::{Format, Produce};
 use crate::envelope;
 use crate::failure::{Failure, REFUSED};
 use crate::progress::Progress;
@@ -18,15 +18,10 @@ use std::time::{Duration, Instant};
 const MOST_UNCONFIRMED: usize = 100_000;
 
 pub fn run(session: &Session, args: &Produce) -> Result<(), Failure> {
-    let level = match args.acks {
-        Acks::None => Level::None,
-        Acks::Memory => Level::Appended,
-        Acks::Disk => Level::Durable,
-    };
     let producer = session
         .client
         .producer(args.topic.as_str())
-        .acks(level)
+        .acks(args.acks.level())
         .linger(args.linger)
         .batch_bytes(args.batch_bytes as usize)
         .delivery_timeout(Duration::from_secs(30))

@@ -148,7 +148,7 @@ fn awkward_lines() -> Vec<u8> {
 
 #[test]
 fn every_help_is_on_stdout_and_ends_with_examples() {
-    let commands: [&[&str]; 14] = [
+    let commands: [&[&str]; 20] = [
         &[],
         &["topic"],
         &["topic", "create"],
@@ -157,6 +157,12 @@ fn every_help_is_on_stdout_and_ends_with_examples() {
         &["consume"],
         &["tail"],
         &["show"],
+        &["get"],
+        &["put"],
+        &["del"],
+        &["scan"],
+        &["watch"],
+        &["find"],
         &["health"],
         &["status"],
         &["bench"],
@@ -184,6 +190,11 @@ fn wrong_usage_exits_2_and_says_so_on_stderr() {
         &["show", "orders"],
         &["consume", "t", "-o", "x"],
         &["topic", "create", "t", "-c", "x"],
+        &["get", "t"],
+        &["get", "t", "k", "--as-of", "-1"],
+        &["put", "t", "k", "v", "--if-absent", "--if-offset", "1"],
+        &["scan", "t", "--prefix", "a", "--from", "b"],
+        &["watch", "t", "--no-snapshot", "--until-current"],
     ] {
         let output = Command::new(CTL).args(args).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{args:?}");
@@ -366,6 +377,28 @@ fn consume_begins_and_ends_where_it_is_told() {
     assert_eq!(consume(&["-o", "@-1h", "-e", "-f", "%o:%v,"]), "0:a,1:b,2:c,3:d,");
     assert_eq!(consume(&["-o", "end", "-e"]), "");
     assert_eq!(consume(&["-o", "4", "-e"]), "");
+}
+
+#[test]
+fn find_prints_the_records_that_contain_a_text_and_fails_when_none_does() {
+    let broker = Broker::ephemeral();
+    broker.out(&["topic", "create", "orders", "-p", "2"]);
+    broker.produce(&["orders", "-K", ":"], b"order-7:paid\norder-8:sent\norder-9:paid\n\xff7:\xfe\n");
+    let by_value = broker.ctl(&["find", "orders", "paid", "-f", "%k\\n"]);
+    let mut keys: Vec<&str> = std::str::from_utf8(&by_value.stdout).unwrap().lines().collect();
+    keys.sort_unstable();
+    assert_eq!(keys, ["order-7", "order-9"]);
+    assert_eq!(text(&by_value.stderr), "orders: 2 of 4 records contain \"paid\"\n");
+    assert_eq!(broker.out(&["find", "orders", "r-8"]), b"order-8\tsent\n");
+    assert_eq!(broker.out(&["find", "orders", "order", "-n", "1", "-q"]).split(|&b| b == b'\n').count(), 2);
+    let binary = broker.out(&["find", "orders", "7", "--jsonl"]);
+    assert!(text(&binary).contains("\"key_b64\":\"/zc=\",\"value_b64\":\"/g==\""), "{}", text(&binary));
+
+    let none = broker.ctl(&["find", "orders", "lost"]);
+    assert_eq!((none.status.code(), none.stdout.len()), (Some(1), 0));
+    assert!(text(&none.stderr).contains("none of 4 records contain \"lost\""), "{}", text(&none.stderr));
+    let late = broker.ctl(&["find", "orders", "paid", "--from", "end"]);
+    assert_eq!(late.status.code(), Some(1));
 }
 
 #[test]
