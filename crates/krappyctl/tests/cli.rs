@@ -402,6 +402,31 @@ fn find_prints_the_records_that_contain_a_text_and_fails_when_none_does() {
 }
 
 #[test]
+fn a_compacted_topic_is_written_read_scanned_and_watched_by_key() {
+    let broker = Broker::ephemeral();
+    broker.out(&["topic", "create", "users", "-p", "3", "-c", "cleanup.policy=compact"]);
+    broker.out(&["put", "users", "u1", "ann"]);
+    let stdin = broker.with_input(&["put", "users", "u2", "-", "--if-absent"], b"\xff\n");
+    assert!(stdin.status.success(), "{}", text(&stdin.stderr));
+    let late = broker.ctl(&["put", "users", "u2", "bob", "--if-absent"]);
+    assert_eq!(late.status.code(), Some(1));
+    assert!(text(&late.stderr).contains("at offset 0: nothing was written"), "{}", text(&late.stderr));
+    broker.out(&["put", "users", "u3", "-7", "--if-absent", "-H", "by=test"]);
+
+    assert_eq!(broker.out(&["get", "users", "u2"]), b"\xff\n\n");
+    assert_eq!(broker.out(&["scan", "users", "-q"]), b"u1\tann\nu2\t\xff\n\nu3\t-7\n");
+    assert_eq!(broker.out(&["scan", "users", "--from", "u2", "--reverse", "--keys-only", "-q"]), b"u3\nu2\n");
+    broker.out(&["del", "users", "u1"]);
+    let gone = broker.ctl(&["get", "users", "u1"]);
+    assert_eq!((gone.status.code(), gone.stdout.len()), (Some(3), 0));
+    assert_eq!(broker.out(&["get", "users", "u1", "--as-of", "0"]), b"ann\n");
+    let current = broker.out(&["watch", "users", "--until-current", "--prefix", "u3", "--jsonl"]);
+    let current = text(&current);
+    assert_eq!(current.matches("snapshot_end").count(), 3);
+    assert!(current.contains(r#""key":"u3","value":"-7","headers":[["by","test"]]"#), "{current}");
+}
+
+#[test]
 fn one_record_is_shown_with_everything_about_it() {
     let broker = Broker::ephemeral();
     broker.produce(&["t", "-k", "key", "-H", "h=v"], b"{\"a\": [1]}\n");

@@ -39,7 +39,8 @@ pub fn run(session: &Session, args: &Scan, patience: Duration, out: &mut Out) ->
 }
 
 fn summary(topic: &str, count: u64, true_at: &BTreeMap<i32, i64>) -> String {
-    let mut text = format!("{topic}: {} keys", grouped(count.into()));
+    let keys = if count == 1 { "key" } else { "keys" };
+    let mut text = format!("{topic}: {} {keys}", grouped(count.into()));
     for (i, (partition, offset)) in true_at.iter().enumerate() {
         text += if i == 0 { "   true at " } else { " " };
         match offset {
