@@ -32,7 +32,7 @@ struct Users {
 
 impl Users {
     fn on(broker: &Broker, partitions: i32) -> Self {
-        let client = Client::connect(&broker.addr.to_string()).unwrap();
+        let client = Client::connect(broker.addr.to_string()).unwrap();
         client.admin().create_topic(TOPIC, Some(partitions), &[("cleanup.policy", "compact")]).unwrap();
         let producer = client.producer(TOPIC).build().unwrap();
         Self { client, producer, model: Model::new(), random: 7 }
@@ -40,7 +40,7 @@ impl Users {
 
     /// After a restart.
     fn again(self, broker: &Broker) -> Self {
-        let client = Client::connect(&broker.addr.to_string()).unwrap();
+        let client = Client::connect(broker.addr.to_string()).unwrap();
         let producer = client.producer(TOPIC).build().unwrap();
         Self { client, producer, ..self }
     }
@@ -245,7 +245,14 @@ fn a_watcher_of_an_empty_range_is_told_the_end_at_once_and_only_its_keys_after()
         users.producer.put(key, "x").unwrap();
     }
     users.producer.flush().unwrap();
-    for expected in ["a1", "a2"] {
+    let tail = WatchOptions { snapshot: false, ..WatchOptions::default() };
+    let mut late = users.client.watch(TOPIC, tail).unwrap();
+    assert!(snapshot(&mut late, 1).is_empty(), "without a snapshot its end comes at once");
+    users.producer.put("a3", "x").unwrap().wait().unwrap();
+    assert!(
+        matches!(late.poll(Duration::from_secs(20)).unwrap(), Some(WatchEvent::Row(row)) if row.offset == 4)
+    );
+    for expected in ["a1", "a2", "a3"] {
         let Some(WatchEvent::Row(row)) = watcher.poll(Duration::from_secs(20)).unwrap() else {
             panic!("a row is due")
         };

@@ -382,6 +382,9 @@ impl Broker {
         for (key, number, bytes) in keys {
             let (partition, at) = self.at(*key, as_of)?;
             let tree = partition.view.as_ref().and_then(|v| v.tree()).expect("checked above");
+            if explain && keys.len() > 1 {
+                trace.push(format!("key {}:", bytes.escape_ascii()));
+            }
             let there = tree
                 .get(bytes, at, Access::Cached, &mut found, explain.then_some(&mut trace))
                 .map_err(|e| read_failed(*key, e))?;

@@ -453,7 +453,7 @@ impl Session {
             Reply::WatchOpen { topic, parts } => {
                 if let Some(Stream::Watcher(watcher)) = self.streams.get_mut(&head.stream)
                     && watcher.is_opening(head.correlation)
-                    && watcher.opened(topic, parts)
+                    && watcher.opened(head.stream, topic, parts, out)
                 {
                     self.ready.push_back(head.stream);
                 }

@@ -68,15 +68,24 @@ impl Watcher {
         matches!(self.phase, Phase::Opening) && self.correlation == correlation
     }
 
-    /// The broker has answered the registration: what is visible now ends before these high watermarks. Whether a
-    /// request is wanted.
-    pub fn opened(&mut self, topic: TopicKey, parts: Vec<(PartitionKey, i32, i64)>) -> bool {
-        let true_at = parts.iter().map(|&(_, number, end)| (number, end - 1)).collect();
+    /// The broker has answered the registration of this stream: what is visible now ends before these high watermarks.
+    /// Whether a request is wanted.
+    pub fn opened(
+        &mut self,
+        number: u32,
+        topic: TopicKey,
+        parts: Vec<(PartitionKey, i32, i64)>,
+        out: &mut Vec<u8>,
+    ) -> bool {
+        let true_at: Vec<_> = parts.iter().map(|&(_, number, end)| (number, end - 1)).collect();
         let want = |(partition, number, offset)| Want { partition, number, offset };
         let wants = parts.into_iter().map(want).collect();
         self.phase = match self.snapshot {
             true => Phase::Snapshot(topic, Cursor { true_at, last: None }, wants),
-            false => Phase::Tail(wants),
+            false => {
+                self.end_snapshot(number, &true_at, out);
+                Phase::Tail(wants)
+            }
         };
         self.wants()
     }
@@ -170,11 +179,17 @@ impl Watcher {
         match next {
             Some(next) => *cursor = next,
             None => {
-                for &(partition, offset) in true_at {
-                    native::Reply::SnapshotEnd { partition, offset }.encode(head, out);
-                }
                 self.phase = Phase::Tail(std::mem::take(wants));
+                self.end_snapshot(head.stream, true_at, out);
             }
+        }
+    }
+
+    /// Says for each partition where the snapshot, which may have been left out, ends and the rest begins.
+    fn end_snapshot(&self, number: u32, true_at: &[(i32, i64)], out: &mut Vec<u8>) {
+        let head = Head { stream: number, correlation: self.correlation };
+        for &(partition, offset) in true_at {
+            native::Reply::SnapshotEnd { partition, offset }.encode(head, out);
         }
     }
 
