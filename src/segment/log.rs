@@ -2,7 +2,7 @@
 //!
 //! The poll loop owns a `Log` and appends and reads itself, because both only touch memory and the page cache. What
 //! waits for the device is handed out as a value that a worker runs: [`Sync`], [`MarkWrite`], [`Unlink`], [`Warm`],
-//! [`Lookup`].
+//! [`Lookup`], and [`Clean`] and [`Swap`], whose loop's side is in `pass.rs`.
 //!
 //! Invariants: `start_offset ≤ end_offset` and `durable_offset ≤ end_offset`; segments are sorted by base offset, do
 //! not overlap, and leave a gap only where recovery has reported one; at most one [`Sync`] is under way; after an error
@@ -10,6 +10,8 @@
 //!
 //! [`Warm`]: super::Warm
 //! [`Lookup`]: super::Lookup
+//! [`Clean`]: super::Clean
+//! [`Swap`]: super::Swap
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -18,8 +20,10 @@ use std::sync::Arc;
 
 use super::mark::{self, Boundary, Mark, MarkFile};
 use super::names::log_name;
+use super::pass::Cleaning;
+use super::progress::Progress;
 use super::segment::{Backing, Segment};
-use super::sync::{MarkWrite, Sync, Synced, Unlink};
+use super::sync::{MarkWrite, Names, Sync, Synced, Unlink};
 use crate::disk::{Disk, File, Open};
 
 /// Index entries and the mark are written at most once per so many bytes (and at each roll), so that they cost little;
@@ -85,7 +89,9 @@ pub struct Log {
     pub(super) log_start: i64,
     pub(super) durable: Boundary,
     pub(super) mark: Arc<MarkFile>,
-    size: u64,
+    pub(super) names: Arc<Names>,
+    pub(super) cleaning: Cleaning,
+    pub(super) size: u64,
     unsynced_bytes: u64,
     /// Files with appends that no sync has been asked for.
     dirty: Vec<Arc<dyn File>>,
@@ -136,6 +142,7 @@ impl Log {
         segments: VecDeque<Segment>,
         log_start: i64,
         mark: Arc<MarkFile>,
+        progress: Progress,
     ) -> Self {
         let active = segments.back().expect("a log has an active segment");
         let durable = boundary(active);
@@ -146,6 +153,8 @@ impl Log {
             log_start: log_start.max(segments[0].base),
             durable,
             mark,
+            names: Arc::default(),
+            cleaning: Cleaning::restored(progress),
             size,
             segments,
             unsynced_bytes: 0,
@@ -254,7 +263,7 @@ impl Log {
         Some(Sync {
             dir: self.dir.clone(),
             files: std::mem::take(&mut self.dirty),
-            new_names: std::mem::take(&mut self.new_names),
+            new_names: std::mem::take(&mut self.new_names).then(|| self.names.clone()),
             target: boundary(self.active()),
             index,
             mark: mark.then(|| (self.mark.clone(), self.log_start)),
@@ -332,6 +341,7 @@ impl Log {
     /// The last step of a clean stop: syncs what is unsynced, completes the index and the mark. Blocks.
     pub fn close(&mut self) -> io::Result<()> {
         assert!(self.syncing.is_none(), "the last sync has been handed back");
+        assert!(!self.is_cleaning(), "the last clean and swap have been handed back");
         if self.fenced {
             return Err(io::Error::other("the log was fenced by an earlier error"));
         }
@@ -342,7 +352,7 @@ impl Log {
         let sync = self.begin_sync(true).expect("the mark is always behind here");
         let done = sync.run(&*disk);
         self.synced(done)?;
-        disk.sync_dir(&self.dir)
+        self.names.sync(&*disk, &self.dir)
     }
 
     /// The segment that holds an offset, or the next one if it lies in a gap.
@@ -426,11 +436,12 @@ impl Log {
         AppendError::Failed(error)
     }
 
-    /// The active segment stays, what is not durable stays, and so does one whose index a worker may be writing.
+    /// The active segment stays, what is not durable stays, and so does one whose index or name a worker may be
+    /// writing.
     fn front_may_go(&self) -> bool {
         let front = &self.segments[0];
         let index_in_use = self.syncing.as_ref().is_some_and(|s| s.index_from <= front.base);
-        self.segments.len() > 1 && front.end <= self.durable.offset && !index_in_use
+        self.segments.len() > 1 && front.end <= self.durable.offset && !index_in_use && !front.is_pinned()
     }
 
     fn front_has_expired(&self, wall: i64, retention_bytes: i64, retention_ms: i64) -> bool {

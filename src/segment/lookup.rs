@@ -13,9 +13,6 @@ use super::index::{self, Entry};
 use super::segment::{Backing, Segment};
 use super::walk::{Step, Walk};
 
-/// Attribute bit 3: all records carry the broker's clock, which is the batch's max timestamp.
-const LOG_APPEND_TIME: i16 = 0x08;
-
 /// A lookup that a worker can run; it sees the log as it was when it was made.
 pub struct Lookup {
     timestamp: i64,
@@ -59,6 +56,18 @@ impl Lookup {
     }
 
     fn search(&self, part: &Part) -> io::Result<Option<(i64, i64)>> {
+        match self.search_in(part) {
+            // The file went to the cleaner while this waited for a worker. What it left over holds the answer, from its
+            // start on: before this part there was none.
+            Err(_) if let Some((backing, size)) = part.backing.heir() => {
+                let (backing, base) = (backing.clone(), backing.base());
+                self.search_in(&Part { backing, base, size: *size, start: Start::At(Entry::START) })
+            }
+            other => other,
+        }
+    }
+
+    fn search_in(&self, part: &Part) -> io::Result<Option<(i64, i64)>> {
         let start = match part.start {
             Start::At(entry) => entry,
             Start::Cold(end) => {
@@ -98,7 +107,10 @@ impl Lookup {
     fn in_batch(&self, header: &Header, bytes: &[u8]) -> Option<(i64, i64)> {
         let (_, batch) = batch::first(bytes).ok()?;
         let whole_batch = Some((header.base_offset.max(self.log_start), header.max_timestamp));
-        if header.codec() != 0 || header.attributes & LOG_APPEND_TIME != 0 {
+        if header.record_count == 0 {
+            return None;
+        }
+        if header.codec() != 0 || header.is_log_append_time() {
             return whole_batch;
         }
         let fits = |r: &batch::Record<'_>| r.timestamp >= self.timestamp && r.offset >= self.log_start;

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use super::report::OpenError;
-use super::{mark, quarantine, torn};
+use super::{mark, progress, quarantine, torn};
 use crate::disk::{Disk, Kind};
 
 /// `00000000000000000042.log`
@@ -16,6 +16,11 @@ pub fn log_name(base: i64) -> String {
 /// `00000000000000000042.index`
 pub fn index_name(base: i64) -> String {
     format!("{base:020}.index")
+}
+
+/// `00000000000000000042.log.cleaned`: a cleaned segment that is not in its place yet.
+pub fn cleaned_name(base: i64) -> String {
+    format!("{base:020}.log.cleaned")
 }
 
 /// What lies in a partition's directory.
@@ -61,8 +66,10 @@ pub fn classify(name: &str) -> Name {
     if let Some(base) = name.strip_suffix(".index").and_then(parse_base) {
         return Name::Index(base);
     }
-    let known = name == mark::NAME
-        || name == quarantine::NAME
+    if let Some(Name::Log(_)) = name.strip_suffix(".cleaned").map(classify) {
+        return Name::Temporary;
+    }
+    let known = [mark::NAME, quarantine::NAME, progress::NAME].contains(&name)
         || torn::parse_name(name).is_some()
         || NEIGHBOURS.contains(&name);
     if known { Name::Known } else { Name::Unknown }
@@ -113,11 +120,20 @@ mod tests {
         let of = |name: &str| classify(name);
         assert_eq!(of("00000000000000000042.log"), Name::Log(42));
         assert_eq!(of(&index_name(42)), Name::Index(42));
-        for known in ["mark", "quarantine", "torn-00000000000000000042-7", "torn-5-7-1", "producers", "view"]
-        {
+        for known in [
+            "mark",
+            "quarantine",
+            "cleaned",
+            "torn-00000000000000000042-7",
+            "torn-5-7-1",
+            "producers",
+            "view",
+        ] {
             assert_eq!(of(known), Name::Known, "{known}");
         }
-        for temporary in ["00000000000000000042.log.tmp", "mark.tmp", "torn-5-7.tmp"] {
+        for temporary in
+            ["00000000000000000042.log.tmp", "00000000000000000042.log.cleaned", "mark.tmp", "torn-5-7.tmp"]
+        {
             assert_eq!(of(temporary), Name::Temporary, "{temporary}");
         }
         for unknown in [
@@ -127,6 +143,9 @@ mod tests {
             "+0000000000000000042.log",
             "99999999999999999999.log",
             "00000000000000000042.log.bak",
+            "00000000000000000042.index.cleaned",
+            "42.log.cleaned",
+            ".cleaned",
             "torn-5",
             "torn-5-",
             "torn-5-x",

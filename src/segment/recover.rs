@@ -30,6 +30,7 @@ use super::index::{self, Entry};
 use super::log::{Log, LogSettings};
 use super::mark::{self, Boundary, Mark, MarkFile};
 use super::names::{Found, index_name, log_name};
+use super::progress::Progress;
 use super::quarantine::{self, Hole};
 use super::report::{OpenError, Recovery};
 use super::segment::{Backing, Segment};
@@ -57,6 +58,7 @@ impl Log {
         // 2. What is known: the durable mark and earlier damage.
         opening.read_mark(clean)?;
         opening.read_quarantine()?;
+        opening.settle_cleaned()?;
         opening.remove_deleted()?;
         // 3. Each file in order: below the mark, across it, above it.
         opening.sort_out()?;
@@ -291,7 +293,8 @@ impl<'a> Opening<'a> {
             };
             segments.push_back(Segment::restored(backing, kept.entries, kept.first, kept.written));
         }
-        let log = Log::restored(self.disk.clone(), dir, segments, log_start, Arc::new(mark));
+        let progress = Progress::read(&**self.disk, &dir, durable.offset)?;
+        let log = Log::restored(self.disk.clone(), dir, segments, log_start, Arc::new(mark), progress);
         Ok((log, self.report))
     }
 

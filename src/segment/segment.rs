@@ -43,6 +43,8 @@ pub struct Segment {
     hot: Vec<Entry>,
     first: usize,
     written: usize,
+    /// Its file does not have its name yet: it stays open, nothing is written beside it, and retention waits.
+    pinned: bool,
 }
 
 /// The files of a segment, shared with the workers that open and load them.
@@ -54,7 +56,12 @@ pub struct Backing {
     file: OnceLock<Arc<dyn File>>,
     index: OnceLock<Vec<Entry>>,
     used: AtomicBool,
+    /// Shared with what was the segment's backing before files were closed.
+    heir: Arc<OnceLock<Heir>>,
 }
+
+/// The cleaned segment that holds what is left of another one, and its size.
+pub type Heir = (Arc<Backing>, u64);
 
 /// Two neighbouring boundaries of a segment, the first at or before an offset, the second after it.
 #[derive(Debug, Clone, Copy)]
@@ -85,7 +92,34 @@ impl Segment {
             hot,
             first,
             written,
+            pinned: false,
         }
+    }
+
+    /// A cleaned segment that is served before its file has its name.
+    pub fn pinned(backing: Backing, entries: Vec<Entry>) -> Self {
+        Self { pinned: true, ..Self::restored(backing, entries, 0, 0) }
+    }
+
+    /// Its file has its name now; how many entries were written to the index file.
+    pub fn unpin(&mut self, written: Result<usize, ()>) {
+        self.pinned = false;
+        self.written = written.unwrap_or(0);
+    }
+
+    /// Whether its file does not have its name yet.
+    pub fn is_pinned(&self) -> bool {
+        self.pinned
+    }
+
+    /// Whether no worker writes any of its files, or has to: what a sealed segment comes to be.
+    pub fn is_settled(&self) -> bool {
+        !self.pinned && self.written >= self.first + self.hot.len()
+    }
+
+    /// Whether a range of it is known to be damaged.
+    pub fn has_holes(&self) -> bool {
+        !self.backing.holes.is_empty()
     }
 
     /// Takes note of a batch that has been written at the end, which is `size`.
@@ -152,7 +186,7 @@ impl Segment {
     /// The entries that the index file does not have yet.
     pub fn unwritten(&self) -> Option<IndexWrite> {
         let count = self.first + self.hot.len();
-        (self.written < count).then(|| IndexWrite {
+        (self.written < count && !self.pinned).then(|| IndexWrite {
             base: self.base,
             from: self.written,
             entries: self.hot[self.written - self.first..].to_vec(),
@@ -207,6 +241,7 @@ impl Backing {
             file: OnceLock::new(),
             index: OnceLock::new(),
             used: AtomicBool::new(false),
+            heir: Arc::default(),
         }
     }
 
@@ -224,7 +259,8 @@ impl Backing {
     }
 
     fn unloaded(&self, keep_file: bool) -> Self {
-        let fresh = Self::new(self.disk.clone(), self.dir.clone(), self.base, self.holes.clone());
+        let mut fresh = Self::new(self.disk.clone(), self.dir.clone(), self.base, self.holes.clone());
+        fresh.heir = self.heir.clone();
         if keep_file && let Some(file) = self.file.get() {
             fresh.file.set(file.clone()).ok().expect("the cell is new");
         }
@@ -245,17 +281,33 @@ impl Backing {
     pub fn open_file(&self) -> io::Result<&Arc<dyn File>> {
         if self.file.get().is_none() {
             let file = self.disk.open(&self.path(&log_name(self.base)), Open::Read)?;
+            // The cleaned file may have had the name already.
+            if self.heir.get().is_some() {
+                return Err(io::Error::other("the segment was cleaned in the meantime"));
+            }
             // Another worker may have been faster; its file is as good.
             let _ = self.file.set(file);
         }
         Ok(self.file.get().expect("just set"))
     }
 
+    /// A cleaned segment has taken the place of this one. Whoever still reads this one reads the file that is open, or
+    /// turns to the heir.
+    pub fn retire(&self, heir: &Segment) {
+        let _ = self.heir.set((heir.backing.clone(), heir.size));
+    }
+
+    /// The cleaned segment to read instead, once there is one, if the file of this one is not open.
+    pub fn heir(&self) -> Option<&Heir> {
+        self.heir.get().filter(|_| self.file.get().is_none())
+    }
+
     /// Loads the index up to and including the entry `end`, from the index file if that is believable, else from the
     /// log. May block: for workers.
     pub fn load_index(&self, end: Entry) -> io::Result<&[Entry]> {
         if self.index.get().is_none() {
-            let entries = match self.read_index(end) {
+            // Once the segment was cleaned, the file of this name may be that of its heir.
+            let entries = match self.read_index(end).filter(|_| self.heir.get().is_none()) {
                 Some(entries) => entries,
                 None => survey::rebuild_index(&**self.open_file()?, self.base, &self.holes, end)?,
             };

@@ -7,7 +7,7 @@
 
 use std::io::{self, IoSlice};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::index::{self, Entry};
 use super::mark::{Boundary, MarkFile};
@@ -20,7 +20,7 @@ use crate::disk::{Disk, File, Open};
 pub struct Sync {
     pub(super) dir: Arc<Path>,
     pub(super) files: Vec<Arc<dyn File>>,
-    pub(super) new_names: bool,
+    pub(super) new_names: Option<Arc<Names>>,
     pub(super) target: Boundary,
     pub(super) index: Vec<IndexWrite>,
     pub(super) mark: Option<(Arc<MarkFile>, i64)>,
@@ -66,7 +66,29 @@ impl Sync {
         for file in &self.files {
             file.sync()?;
         }
-        if self.new_names { disk.sync_dir(&self.dir) } else { Ok(()) }
+        self.new_names.as_ref().map_or(Ok(()), |names| names.sync(disk, &self.dir))
+    }
+}
+
+/// The names in the directory of a log, which more than one worker may want durable.
+///
+/// Invariant: after one error no sync of them succeeds any more. The names that the failed one should have covered may
+/// be lost, and whoever syncs next would not be told.
+#[derive(Default)]
+pub struct Names {
+    failed: Mutex<bool>,
+}
+
+impl Names {
+    /// Makes them durable.
+    pub fn sync(&self, disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+        let mut failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        if *failed {
+            return Err(io::Error::other("an earlier sync of the directory failed"));
+        }
+        let synced = disk.sync_dir(dir);
+        *failed = synced.is_err();
+        synced
     }
 }
 

@@ -224,7 +224,7 @@ impl Opening<'_> {
     }
 
     /// A segment whose index ends with an entry for the very end of the file.
-    fn trusted(&self, base: i64, len: u64) -> io::Result<Option<Kept>> {
+    pub(super) fn trusted(&self, base: i64, len: u64) -> io::Result<Option<Kept>> {
         let Ok(i) = self.found.indexes.binary_search_by_key(&base, |(b, _)| *b) else {
             let fresh = Kept { base, entries: vec![Entry::START], first: 0, written: 0 };
             return Ok((len == 0).then_some(fresh));

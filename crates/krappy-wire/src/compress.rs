@@ -199,7 +199,7 @@ mod tests {
             for bit in HEADER * 8..good.len() * 8 {
                 let mut bad = good.clone();
                 bad[bit / 8] ^= 1 << (bit % 8);
-                let _ = records(&bad, cap, &mut scratch).map(|all| all.for_each(|r| assert!(r.is_ok())));
+                let _ = records(&bad, cap, &mut scratch).map(|all| all.map(Result::unwrap).count());
                 assert!(scratch.len() <= cap);
             }
         }
