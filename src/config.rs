@@ -105,6 +105,10 @@ pub struct Config {
     pub num_partitions: u32,
     /// `log.retention.check.interval.ms`: how often retention looks.
     pub retention_check_ms: u64,
+    /// `log.cleaner.backoff.ms`: how often the cleaner looks for something to do.
+    pub cleaner_backoff_ms: u64,
+    /// `log.cleaner.io.max.bytes.per.second`: how fast it goes through segments.
+    pub cleaner_rate: u64,
     /// `on.fsync.error`: `exit` (true) or keep the other partitions going (false).
     pub exit_on_fsync_error: bool,
     /// `debug.sync.delay.ms`: every sync takes this much longer; for tests of slow disks.
@@ -125,6 +129,8 @@ impl Default for Config {
             auto_create: true,
             num_partitions: 1,
             retention_check_ms: 300_000,
+            cleaner_backoff_ms: 15_000,
+            cleaner_rate: 64 << 20,
             exit_on_fsync_error: true,
             debug_sync_delay_ms: 0,
             topic: TopicSettings::default(),

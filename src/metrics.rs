@@ -77,6 +77,10 @@ metrics! {
     view_merges,
     /// Views that could not be written or read.
     view_failures,
+    /// Bytes that the cleaner has gone through.
+    cleaned_bytes,
+    /// Records that the cleaner has removed.
+    cleaned_records,
     /// Times that a publish was left in its input buffer because a limit was reached or its topic was being made.
     backpressure_pauses,
     /// Bytes reserved for half-read frames, all connections.

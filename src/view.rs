@@ -12,8 +12,8 @@ use krappy_wire::batch::{BatchError, Header};
 use krappy_wire::compress;
 
 use crate::disk::{Disk, remove_tree};
-use crate::lsm::{self, Entry, Kind, Memtable, Options, Tree};
-use crate::segment::Replay;
+use crate::lsm::{self, Entry, Kind, Memtable, Options, Tree, Version};
+use crate::segment::{Newest, Replay};
 
 /// Name of the folder of the view in that of the partition.
 pub const DIR: &str = "view";
@@ -149,5 +149,20 @@ impl Rebuild {
         let full = done || self.memtable.weight() >= self.most;
         let memtable = full.then(|| (std::mem::take(&mut self.memtable), offset));
         Ok(Rebuilt { rest: (!done).then_some(self), memtable, offset })
+    }
+}
+
+/// What the run files of a view know, for the cleaner.
+pub struct Survivors(pub Arc<Version>);
+
+impl Newest for Survivors {
+    fn newest(&mut self, keys: &[&[u8]], into: &mut Vec<Option<i64>>) -> io::Result<()> {
+        into.clear();
+        self.0.newest(keys.iter().copied(), |_, found| into.push(found.map(|(offset, _)| offset)))?;
+        Ok(())
+    }
+
+    fn covered(&self) -> i64 {
+        self.0.covered()
     }
 }

@@ -13,8 +13,10 @@ use std::thread::JoinHandle;
 use crate::api::{PartitionKey, ReplyTo, TopicKey};
 use crate::disk::{Disk, Space, remove_tree, replace_file, swap_file};
 use crate::lsm::{self, Flush, Flushed, Merge, Options, Step, Tree};
-use crate::segment::{Log, LogSettings, Lookup, MarkWrite, Sync, Synced, Unlink, Warm};
-use crate::view::{self, Rebuild, Rebuilt};
+use crate::segment::{
+    Clean, CleanStep, Log, LogSettings, Lookup, MarkWrite, Swap, Swapped, Sync, Synced, Unlink, Warm,
+};
+use crate::view::{self, Rebuild, Rebuilt, Survivors};
 
 /// Work that may wait for the device.
 pub enum Job {
@@ -51,6 +53,10 @@ pub enum Job {
     WarmView(Option<u64>, lsm::Warm),
     /// Read a part of the log for a view that is made again.
     Rebuild(PartitionKey, Box<Rebuild>),
+    /// Do a step of cleaning a compacted partition.
+    Clean(PartitionKey, Box<CleanJob>),
+    /// Put a cleaned segment in the place of those that it was made from.
+    Swap(PartitionKey, Swap),
     /// Open a view that was broken.
     OpenView {
         /// Of which partition.
@@ -64,6 +70,14 @@ pub enum Job {
         /// Whether it is made anew whatever its files say.
         damaged: bool,
     },
+}
+
+/// A clean with what it asks.
+pub struct CleanJob {
+    /// What is left to be done.
+    pub clean: Clean,
+    /// Which record of a key is the newest.
+    pub newest: Survivors,
 }
 
 /// The folder of a topic that is to be made.
@@ -112,6 +126,10 @@ pub enum Done {
     ViewWarmed(Option<u64>, io::Result<()>),
     /// See [`Job::Rebuild`].
     Rebuilt(PartitionKey, Box<io::Result<Rebuilt>>),
+    /// See [`Job::Clean`].
+    Cleaned(PartitionKey, Box<(CleanStep, Survivors)>),
+    /// See [`Job::Swap`].
+    Swapped(PartitionKey, Swapped),
     /// See [`Job::OpenView`]; also why it had to be made anew, if so.
     ViewOpened(PartitionKey, Box<io::Result<(Tree, Option<String>)>>),
 }
@@ -137,6 +155,12 @@ impl Job {
             Job::Merge(partition, merge) => Done::MergeStep(partition, Box::new(merge.step(&**disk))),
             Job::WarmView(park, warm) => Done::ViewWarmed(park, warm.run()),
             Job::Rebuild(partition, rebuild) => Done::Rebuilt(partition, Box::new(rebuild.step())),
+            Job::Clean(partition, job) => {
+                let CleanJob { clean, mut newest } = *job;
+                let step = clean.step(&**disk, &mut newest, CLEAN_STEP);
+                Done::Cleaned(partition, Box::new((step, newest)))
+            }
+            Job::Swap(partition, swap) => Done::Swapped(partition, swap.run(&**disk)),
             Job::OpenView { partition, dir, end, options, damaged } => {
                 Done::ViewOpened(partition, Box::new(view::open(disk, &dir, end, &options, damaged)))
             }
@@ -144,6 +168,8 @@ impl Job {
     }
 }
 
+/// What one step of cleaning goes through at the most, bytes.
+pub const CLEAN_STEP: usize = 1 << 20;
 /// Prefix of a topic folder that is being made. `+` is not allowed in topic names, so it cannot be one. The longest
 /// topic name leaves room for 6 bytes in a file name of 255.
 pub const CREATING: &str = "+new-";

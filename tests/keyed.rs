@@ -176,6 +176,63 @@ fn what_was_put_is_found_through_flushes_merges_restarts_and_a_lost_view() {
 }
 
 #[test]
+fn cleaning_removes_what_was_replaced_and_nothing_else() {
+    const EAGER: &[&str] = &[
+        "--view-memtable-bytes",
+        "64KiB",
+        "--log-segment-bytes",
+        "32KiB",
+        "--log-cleaner-backoff-ms",
+        "20",
+        "--log-cleaner-min-cleanable-ratio",
+        "0",
+        "--log-cleaner-delete-retention-ms",
+        "0",
+    ];
+    let data = TempDir::new("keyed-clean");
+    let mut broker = Broker::on(data.path(), EAGER);
+    let mut users = Users::on(&broker, 2);
+    for round in 0..4 {
+        users.churn(12_000, 500);
+        eventually("much was cleaned", || broker.client().count("cleaned_records") > 4_000);
+        users.check();
+        let sizes = users.client.admin().describe_topic(TOPIC).unwrap().partitions;
+        assert!(sizes.iter().all(|p| p.log_start == 0), "offsets never change: {sizes:?}");
+        // Whoever reads the log from its start ends with the same.
+        let mut consumer =
+            users.client.consumer(TOPIC).start(krappy_client::Start::Earliest).build().unwrap();
+        let (mut state, mut seen, mut last) = (Model::new(), 0, [-1, -1]);
+        let ends: i64 = sizes.iter().map(|p| p.high_watermark).sum();
+        eventually("everything is read", || {
+            for record in consumer.poll(Duration::from_millis(50)).unwrap().iter() {
+                let at = &mut last[record.partition as usize];
+                assert!(record.offset > *at, "in order");
+                *at = record.offset;
+                seen += 1;
+                let value = record.value.as_ref().map(|value| (record.offset, value.to_vec()));
+                state.insert(record.key.as_ref().unwrap().to_vec(), value);
+            }
+            last.iter().map(|at| at + 1).sum::<i64>() == ends
+        });
+        assert!(seen < ends, "{seen} of {ends} records are left");
+        state.retain(|_, value| value.is_some());
+        let mut live = users.model.clone();
+        live.retain(|_, value| value.is_some());
+        assert_eq!(state, live);
+        match round {
+            0 => assert!(broker.stop().success()),
+            1 => broker.kill(),
+            _ => continue,
+        }
+        broker = Broker::on(data.path(), EAGER);
+        users = users.again(&broker);
+    }
+    assert!(broker.stop().success());
+    let check = std::process::Command::new(common::KRAPPY).arg("check").arg(data.path()).output().unwrap();
+    assert!(check.status.success(), "{}", String::from_utf8_lossy(&check.stdout));
+}
+
+#[test]
 fn damage_found_while_serving_is_an_error_until_the_view_is_made_again() {
     let data = TempDir::new("keyed-damage");
     let mut broker = Broker::on(data.path(), SMALL);

@@ -8,6 +8,7 @@
 pub mod acks;
 pub mod admin;
 pub mod catalog;
+pub mod clean;
 pub mod fetch;
 pub mod keyed;
 pub mod open;
@@ -33,6 +34,7 @@ use crate::timers::Timers;
 use crate::worker::{Done, Job};
 use acks::Acks;
 use catalog::Catalog;
+use clean::Cleaner;
 use keyed::Keyed;
 use open::Identity;
 use parked::{ParkId, Parking};
@@ -103,6 +105,7 @@ pub struct Broker {
     parked: Parking<Fetch>,
     keyed: Parking<Keyed>,
     pins: Pins,
+    cleaner: Cleaner,
     next_view_retry: Time,
     lookups: admin::Lookups,
     acks: Acks,
@@ -146,6 +149,7 @@ impl Broker {
             parked: Parking::default(),
             keyed: Parking::default(),
             pins: Pins::default(),
+            cleaner: Cleaner::default(),
             next_view_retry: Time(u64::MAX),
             lookups: admin::Lookups::default(),
             acks: Acks::default(),
@@ -286,6 +290,7 @@ impl Broker {
         self.fetch_deadlines(now.time);
         self.keyed_deadlines(now.time);
         self.expire_pins(now.time);
+        self.clean_on(now);
         if now.time >= self.next_view_retry {
             self.retry_views(now);
         }
@@ -335,6 +340,7 @@ impl Broker {
             self.parked.next_deadline(),
             self.keyed.next_deadline(),
             self.next_pin_end(),
+            self.cleaner.next(),
             Some(self.next_view_retry),
             self.flush_timers.next(),
         ];

@@ -83,6 +83,15 @@ impl Producers {
         producer.judge(batch)
     }
 
+    /// Base offsets, ascending, of the batches that are remembered: recovery reads them from their headers.
+    pub fn headers(&self) -> Vec<i64> {
+        let all =
+            self.by_id.values().flat_map(|producer| producer.recent.iter().map(|seen| seen.base_offset));
+        let mut offsets: Vec<i64> = all.collect();
+        offsets.sort_unstable();
+        offsets
+    }
+
     /// Notes a batch that was appended, or that recovery walked over.
     pub fn observe(&mut self, batch: &Header) {
         if batch.producer_id < 0 {

@@ -33,8 +33,6 @@ pub struct View {
     /// Bytes taken since background work last came forward.
     admitted: usize,
     entries: Entries,
-    /// Tombstones below are not in the log any more.
-    pub tombstones_below: i64,
 }
 
 enum State {
@@ -58,7 +56,6 @@ impl View {
             merging: false,
             admitted: 0,
             entries: Entries::default(),
-            tombstones_below: 0,
         }
     }
 
@@ -190,7 +187,7 @@ impl Broker {
         }
         if !view.merging {
             let floors =
-                Floors { expired_below: log.start_offset(), tombstones_below: view.tombstones_below };
+                Floors { expired_below: log.start_offset(), tombstones_below: log.tombstones_below() };
             if let Some(merge) = tree.begin_merge(floors) {
                 view.merging = true;
                 *chores += 1;
@@ -361,7 +358,7 @@ impl Broker {
         }
     }
 
-    /// What workers answer about views.
+    /// What workers answer about compacted topics.
     pub(super) fn complete_view(&mut self, done: Done, now: Now) {
         match done {
             Done::Flushed(key, done) => self.view_flushed(key, *done, now),
@@ -376,6 +373,8 @@ impl Broker {
                     self.retry_keyed(park, now.time);
                 }
             }
+            Done::Cleaned(key, done) => self.clean_stepped(key, done.0, done.1, now),
+            Done::Swapped(key, done) => self.clean_swapped(key, done),
             _ => unreachable!("only what concerns views is handed here"),
         }
     }

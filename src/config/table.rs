@@ -216,6 +216,20 @@ const BROKER: &[Setting] = &[
         retention_check_ms,
         "How often the broker looks for segments that are old enough, or too many, to be deleted."
     ),
+    amount!(
+        "log.cleaner.backoff.ms",
+        Broker,
+        millis(1, HOUR),
+        cleaner_backoff_ms,
+        "How often the cleaner looks for a compacted partition that has enough to clean."
+    ),
+    amount!(
+        "log.cleaner.io.max.bytes.per.second",
+        Broker,
+        bytes(64 * KIB, TIB),
+        cleaner_rate,
+        "How fast the cleaner goes through segments, so that it leaves the disk to others."
+    ),
     Setting {
         name: "on.fsync.error",
         group: Group::Broker,
