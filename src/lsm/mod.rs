@@ -39,6 +39,7 @@ mod snapshot;
 mod sources;
 mod stats;
 mod store;
+mod sweep;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tip;
@@ -59,6 +60,7 @@ pub use run::Run;
 pub use scan::{KeyRange, TreeIter};
 pub use sieve::Floors;
 pub use stats::{LevelStats, Stats};
+pub use sweep::Sweep;
 pub use tip::{Edit, LEVELS, Tip};
 pub use tree::{Found, Pressure, Tree};
 pub use version::Version;

@@ -15,11 +15,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::scan::TreeIter;
-use super::sieve::Floors;
+use super::sieve::{Floors, Sieve};
 use super::snapshot::Pins;
 use super::sources::Source;
 use super::stats::{LevelStats, Stats};
 use super::store::{Change, Store};
+use super::sweep::Sweep;
 use super::{
     Access, Entry, Flush, Flushed, KeyRange, Kind, LEVELS, MOST_KEY, Manifest, Memtable, Merge, Merged,
     OpenError, Options, ReadError, Run, RunMeta, Version, levels,
@@ -43,6 +44,7 @@ pub struct Tree {
     merging: Option<i64>,
     /// The shape has not changed since no merge was wanted.
     at_rest: bool,
+    sweep: Sweep,
     counts: Stats,
     filter_hits: Cell<u64>,
     filter_misses: Cell<u64>,
@@ -117,6 +119,7 @@ impl Tree {
             flushing: None,
             merging: None,
             at_rest: false,
+            sweep: Sweep::default(),
             counts: Stats::default(),
             filter_hits: Cell::new(0),
             filter_misses: Cell::new(0),
@@ -170,7 +173,8 @@ impl Tree {
             self.frozen.front().filter(|oldest| oldest.upto <= durable && self.flushing.is_none())?;
         self.flushing = Some(oldest.upto - 1);
         let (table, upto) = (oldest.table.clone(), oldest.upto);
-        Some(Flush { store: self.store.clone(), table, upto, pins: self.pins.list() })
+        let (pins, sweep) = (self.pins.list(), std::mem::take(&mut self.sweep));
+        Some(Flush { store: self.store.clone(), table, upto, pins, sweep })
     }
 
     /// Takes the result of a flush. After an error nothing has changed, and it may be tried again; but an error of the
@@ -180,6 +184,7 @@ impl Tree {
         let (change, tally) = done.result?;
         let flushed = self.frozen.pop_front().expect("what is being flushed stays");
         assert_eq!(change.covered, Some(flushed.upto));
+        self.sweep.tables.push(flushed.table);
         self.counts.count_flush(change.added.iter().map(|(_, run)| run.meta().bytes).sum(), tally);
         self.change(&change);
         Ok(())
@@ -194,8 +199,9 @@ impl Tree {
             self.at_rest = true;
             return None;
         };
-        let (store, pins) = (self.store.clone(), self.pins.list());
-        let merge = Merge::new(store, &self.version, plan, pins, floors, self.options.run_bytes);
+        let sieve = Sieve::new(self.pins.list(), floors);
+        let sweep = std::mem::take(&mut self.sweep);
+        let merge = Merge::new(self.store.clone(), &self.version, plan, sieve, self.options.run_bytes, sweep);
         self.merging = Some(merge.max_seq());
         Some(merge)
     }
@@ -210,8 +216,16 @@ impl Tree {
         Ok(())
     }
 
+    /// What flushes and merges have left to be thrown away, if anything. It goes along with the next flush or merge, so
+    /// this is for a tree that has come to rest.
+    pub fn begin_sweep(&mut self) -> Option<Sweep> {
+        let sweep = std::mem::take(&mut self.sweep);
+        (!sweep.is_empty()).then_some(sweep)
+    }
+
     fn change(&mut self, change: &Change) {
-        self.version = Arc::new(self.version.after(change));
+        let next = Arc::new(self.version.after(change));
+        self.sweep.versions.push(std::mem::replace(&mut self.version, next));
         self.horizon = self.horizon.max(change.horizon);
         self.at_rest = false;
     }

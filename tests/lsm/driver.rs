@@ -109,7 +109,7 @@ impl Op {
             241..=242 => Op::Forget { by: a },
             243..=244 => Op::Adopt { keys: a, newer: b },
             245 => Op::Cold { share: a },
-            246 => Op::Fail { after: a, space: b % 2 == 0 },
+            246 => Op::Fail { after: a, space: b.is_multiple_of(2) },
             247 => Op::CrashIn { after: a, how: b },
             248 => Op::Crash { how: a },
             249 => Op::Reopen,
@@ -566,7 +566,7 @@ impl Driver {
         self.disk.crash(gone);
         self.marred = false;
         let unsure = self.model.end - self.model.durable;
-        let kept = if how % 3 == 0 { unsure } else { i64::from(how) % (unsure + 1) };
+        let kept = if how.is_multiple_of(3) { unsure } else { i64::from(how) % (unsure + 1) };
         self.lose(self.model.durable + kept);
         self.start();
     }
