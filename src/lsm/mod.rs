@@ -21,7 +21,7 @@
 mod access;
 pub mod block;
 pub mod bloom;
-mod footer;
+pub mod footer;
 mod index;
 mod iter;
 pub mod manifest;
@@ -33,12 +33,13 @@ mod seal;
 pub(crate) mod testing;
 mod tip;
 mod varint;
+mod verify;
 pub mod writer;
 
 pub use access::{Access, ReadError, Warm};
 pub use iter::RunIter;
 pub use manifest::{Manifest, OpenError};
-pub use meta::RunMeta;
+pub use meta::{RunMeta, run_name};
 pub use run::Run;
 pub use tip::{Edit, LEVELS, Tip};
 pub use writer::RunWriter;
