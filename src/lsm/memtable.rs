@@ -2,8 +2,8 @@
 //!
 //! A `BTreeMap` from key to the newest version of that key. What a key had before hangs behind it as a chain, so a look
 //! at the newest version never pays for old ones. An insert allocates nothing for itself: a short key lies inside the
-//! node of the map, values lie one after the other in a few large chunks, and older versions in one vector. That is also
-//! what makes throwing a memtable away cheap.
+//! node of the map, values lie one after the other in a few large chunks, and older versions in one vector. That is
+//! also what makes throwing a memtable away cheap.
 //!
 //! Invariant: the versions of a key are linked from the newest to the oldest, because every insert is newer than all
 //! before it. A memtable that is shared (behind an `Arc`) does not change any more.

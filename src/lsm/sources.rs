@@ -1,7 +1,7 @@
 //! Many sorted sources read as one: memtables, the runs of level 0, and each further level.
 //!
-//! Invariant: a call that ends in `Cold` may be made again and then does what the first one was to do; until it has, the
-//! position is not to be looked at.
+//! Invariant: a call that ends in `Cold` may be made again and then does what the first one was to do; until it has,
+//! the position is not to be looked at.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;

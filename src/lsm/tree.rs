@@ -95,7 +95,8 @@ impl Tree {
         Ok(Tree::new(disk, Store::new(dir, manifest, 1, 0), version, 0, options))
     }
 
-    /// Opens the tree in `dir` with all its runs, as far as their footers, indexes and filters go. Waits for the device.
+    /// Opens the tree in `dir` with all its runs, as far as their footers, indexes and filters go. Waits for the
+    /// device.
     pub fn open(disk: Arc<dyn Disk>, dir: Arc<Path>, options: Options) -> Result<Tree, OpenError> {
         let (manifest, tip) = Manifest::open(disk.clone(), dir.clone())?;
         let store = Store::new(dir, manifest, tip.next_number, tip.horizon);

@@ -1,8 +1,8 @@
 //! The runs of a tree at one moment, open.
 //!
 //! Invariant: a version never changes, and the runs that it holds stay readable as long as it lives, even when a merge
-//! has removed their files meanwhile. Of a key, every version in an upper level is newer than all in a lower one, and on
-//! level 0 than all in an older run.
+//! has removed their files meanwhile. Of a key, every version in an upper level is newer than all in a lower one, and
+//! on level 0 than all in an older run.
 
 use std::ops::Bound;
 use std::slice;

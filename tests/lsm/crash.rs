@@ -1,6 +1,6 @@
 //! A tree is crashed at every call by which a flush, a merge or a switch of the manifest changes the disk, in three
-//! ways; then its opening is crashed in turn at each of its calls, too. What comes up is what the log says, and nothing that the tree
-//! had confirmed is gone: the driver compares all of it at every opening.
+//! ways; then its opening is crashed in turn at each of its calls, too. What comes up is what the log says, and nothing
+//! that the tree had confirmed is gone: the driver compares all of it at every opening.
 
 use krappy::disk::sim::Crash;
 use krappy::lsm::Stats;
