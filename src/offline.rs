@@ -7,6 +7,7 @@ mod check;
 mod dump;
 mod pretend;
 mod repair;
+mod view;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -42,8 +43,11 @@ fn collect(disk: &dyn Disk, dir: &Path, depth: usize, found: &mut Vec<PathBuf>) 
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::disk::sim::Crash;
+    use crate::lsm::{Edit, Entry, Kind, Manifest, RunWriter};
     use crate::segment::testing::{Bench, DIR};
 
     fn stopped() -> Bench {
@@ -155,9 +159,60 @@ mod tests {
         assert!(mark.contains(&end), "{mark}");
     }
 
+    /// A partition with a view, as a flush and a move to the next level leave it.
+    fn with_view() -> Bench {
+        let bench = stopped();
+        let dir: Arc<Path> = Path::new(DIR).join("view").into();
+        let manifest = Manifest::create(bench.disk.clone(), dir.clone()).unwrap();
+        let mut writer = RunWriter::create(&*bench.disk, &dir, 1).unwrap();
+        let put = |key, seq, value| Entry { key, seq, kind: Kind::Put, value };
+        writer.add(put(b"\x1b[31mred", 7, &[b'v'; 100])).unwrap();
+        writer.add(put(b"key", 4, b"")).unwrap();
+        writer.add(Entry { kind: Kind::Tombstone, ..put(b"key", 2, b"") }).unwrap();
+        let run = writer.finish().unwrap();
+        let edit = Edit { covered: Some(8), added: vec![(0, run.clone())], ..Edit::default() };
+        manifest.apply(&edit).unwrap();
+        manifest.apply(&Edit { removed: vec![1], added: vec![(1, run)], ..Edit::default() }).unwrap();
+        bench
+    }
+
+    #[test]
+    fn a_view_is_checked_with_its_partition() {
+        let bench = with_view();
+        let (result, text) = checked(&bench);
+        assert!(result.problems == 0 && text.contains("  view  1 runs, 3 entries, "), "{text}");
+        let view = Path::new(DIR).join("view");
+        bench.sim.flip_bit(&view.join("000001.run"), 80).unwrap();
+        let (result, text) = checked(&bench);
+        assert!(result.problems == 1 && text.contains("000001.run: block at byte 0: it fails"), "{text}");
+        for (name, says) in [("000001.run", "000001.run is missing"), ("MANIFEST-000001", "has no manifest")]
+        {
+            bench.disk.remove_file(&view.join(name)).unwrap();
+            let (result, text) = checked(&bench);
+            assert!(result.problems == 1 && text.contains(says), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_view_is_dumped_entry_by_entry_and_edit_by_edit() {
+        let bench = with_view();
+        let view = Path::new(DIR).join("view");
+        let run = dumped(&bench, &view.join("000001.run"));
+        let line = |text: &str, line: &str| assert!(text.lines().any(|l| l == line), "{text}");
+        let value = "v".repeat(64);
+        let red = "\"\\x1b[31mred\"";
+        line(&run, &format!("    position 0  offset 7  key {red}  value \"{value}\"... 36 bytes more"));
+        line(&run, "    position 120  offset 2  key \"key\"  tombstone");
+        let manifest = dumped(&bench, &view.join("MANIFEST-000001"));
+        line(&manifest, "position 24  snapshot  covered 0  horizon 0  next number 1");
+        line(&manifest, "    removed 000001.run");
+        let added = "    added to level 0  000001.run  bytes ";
+        assert!(manifest.contains("  edit  covered 8\n") && manifest.contains(added), "{manifest}");
+    }
+
     #[test]
     fn damaged_files_are_dumped_as_far_as_they_go() {
-        let bench = stopped();
+        let bench = with_view();
         for path in bench.sim.files() {
             let good = bench.sim.raw(&path).unwrap();
             for bit in (0..good.len() as u64 * 8).step_by(5) {
@@ -165,7 +220,7 @@ mod tests {
                 dumped(&bench, &path);
                 bench.sim.flip_bit(&path, bit).unwrap();
             }
-            bench.sim.set_raw(&path, &good[..good.len() - 1]).unwrap();
+            bench.sim.set_raw(&path, &good[..good.len() - 6]).unwrap();
             assert!(dumped(&bench, &path).contains("amaged") || dumped(&bench, &path).contains("DAMAGED"));
             bench.sim.set_raw(&path, &good).unwrap();
         }

@@ -5,10 +5,13 @@
 //! KRAPPY_LSM_SEED=7 KRAPPY_LSM_CASES=50000 cargo test --test lsm_model
 //! ```
 
+#[path = "lsm/crash.rs"]
+mod crash;
 #[path = "lsm/driver.rs"]
 mod driver;
 
 use driver::{Driver, Op};
+use krappy::lsm::Stats;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -66,17 +69,17 @@ fn a_few_long_histories_are_what_the_log_says() {
 #[test]
 fn the_histories_reach_every_part_of_the_tree() {
     let mut runner = TestRunner::new(config(1));
-    let (mut deepest, mut superseded, mut expired, mut merges, mut moves) = (0, 0, 0, 0, 0);
-    for shape in 0..8 {
-        let ops = vec(ops(), 700).new_tree(&mut runner).unwrap().current();
+    let mut past = Vec::new();
+    for shape in 0..12 {
+        let ops = vec(ops(), 900).new_tree(&mut runner).unwrap().current();
         let mut driver = run(shape, &ops);
-        let stats = driver.tree().stats();
-        deepest = deepest.max(stats.levels.iter().rposition(|level| level.runs > 0).unwrap_or(0));
-        superseded += stats.superseded;
-        expired += stats.expired;
-        merges += stats.merges;
-        moves += stats.moves;
+        past.append(&mut driver.past);
+        past.push(driver.tree().stats());
     }
-    let reached = (deepest, superseded, expired, merges, moves);
-    assert!(deepest >= 3 && superseded > 0 && expired > 0 && merges > 0 && moves > 0, "{reached:?}");
+    let deepest = |stats: &Stats| stats.levels.iter().rposition(|level| level.runs > 0);
+    assert!(past.iter().filter_map(deepest).max() >= Some(3));
+    let sum = |of: fn(&Stats) -> u64| past.iter().map(of).sum::<u64>();
+    assert!(sum(|stats| stats.superseded) > 1_000 && sum(|stats| stats.expired) > 100);
+    assert!(sum(|stats| stats.merges) > 100 && sum(|stats| stats.moves) > 10);
+    assert!(sum(|stats| stats.filter_hits) > 100);
 }

@@ -1,6 +1,7 @@
 //! The corpus that fuzzing starts from: one small valid input for each shape, made by the encoder, so that it follows
 //! the formats when they change. `cargo run --example seed` writes it; the same seeds come out every time.
 
+use krappy::disk::sim::Rng;
 use krappy::segment::index::{self, Entry};
 use krappy::segment::mark::{Boundary, Mark};
 use krappy::segment::quarantine::{self, Hole};
@@ -37,6 +38,7 @@ pub fn all() -> Vec<Seed> {
         ("index", indexes()),
         ("mark", marks()),
         ("quarantine", quarantines()),
+        ("lsm_model", histories()),
         ("segment_bytes", partitions()),
         ("segment_recover", crashes()),
     ] {
@@ -277,6 +279,17 @@ fn quarantines() -> Vec<Vec<u8>> {
     let hole = |n: i64| Hole { segment: 4711, from: 4096, to: 8192, first: 4711 + n, last: 4800 + n };
     let lists: [&[Hole]; 3] = [&[], &[hole(0)], &[hole(0), hole(100)]];
     lists.map(|holes| quarantine::format(holes).into_bytes()).to_vec()
+}
+
+/// What the tree is like, then operations of five bytes.
+fn histories() -> Vec<Vec<u8>> {
+    let history = |shape: u8| {
+        let mut rng = Rng::new(u64::from(shape));
+        let mut bytes = vec![0, shape];
+        bytes.extend((0..150 * 5).map(|_| rng.below(256) as u8));
+        bytes
+    };
+    (0..4).map(history).collect()
 }
 
 /// See [`crate::image`] for what the eleven bytes in front mean.

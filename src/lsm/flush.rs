@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::sieve::{Floors, Sieve, Tally};
 use super::store::{Change, Store};
+use super::sweep::Sweep;
 use super::{Memtable, RunMeta};
 use crate::disk::Disk;
 
@@ -17,6 +18,7 @@ pub struct Flush {
     /// The memtable holds every record below that no older one holds.
     pub(super) upto: i64,
     pub(super) pins: Vec<i64>,
+    pub(super) sweep: Sweep,
 }
 
 /// A flush that was done, or has failed; for [`super::Tree::flushed`].
@@ -27,7 +29,9 @@ pub struct Flushed {
 impl Flush {
     /// Writes the run and makes it part of the tree. Waits for the device.
     pub fn run(mut self, disk: &dyn Disk) -> Flushed {
-        Flushed { result: self.work(disk) }
+        let result = self.work(disk);
+        self.sweep.run();
+        Flushed { result }
     }
 
     fn work(&mut self, disk: &dyn Disk) -> io::Result<(Change, Tally)> {

@@ -298,6 +298,11 @@ pub fn replay(
     Ok(Replayed { tip, torn: None })
 }
 
+/// The number that a manifest's header says it has.
+pub fn claimed_number(bytes: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(bytes.get(12..20)?.try_into().ok()?))
+}
+
 /// The header of the manifest with this number.
 pub fn header(number: u64) -> [u8; HEADER] {
     let mut out = [0; HEADER];

@@ -12,9 +12,10 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::levels::Plan;
-use super::sieve::{Floors, Sieve, Tally};
+use super::sieve::{Sieve, Tally};
 use super::sources::{Source, Sources};
 use super::store::{Change, Store};
+use super::sweep::Sweep;
 use super::version::{Version, run_of};
 use super::{Access, Run, RunWriter};
 use crate::disk::Disk;
@@ -60,6 +61,7 @@ struct Work {
     /// Numbers of the runs that were begun.
     begun: Vec<u64>,
     run_bytes: u64,
+    sweep: Sweep,
 }
 
 impl Merge {
@@ -67,9 +69,9 @@ impl Merge {
         store: Store,
         version: &Version,
         plan: Plan,
-        pins: Vec<i64>,
-        floors: Floors,
+        sieve: Sieve,
         run_bytes: u64,
+        sweep: Sweep,
     ) -> Merge {
         let moved = version.pick(plan.level, &plan.moved);
         let under = version.pick(plan.target(), &plan.under);
@@ -87,11 +89,12 @@ impl Merge {
             inputs,
             sources: Sources::new(sources, false),
             started: false,
-            sieve: Sieve::new(pins, floors),
+            sieve,
             writer: None,
             outputs: Vec::new(),
             begun: Vec::new(),
             run_bytes,
+            sweep,
         }))
     }
 
@@ -102,6 +105,7 @@ impl Merge {
 
     /// Writes at most one run; the last step makes them part of the tree. Waits for the device.
     pub fn step(mut self, disk: &dyn Disk) -> Step {
+        std::mem::take(&mut self.0.sweep).run();
         match self.0.go_on(disk) {
             Ok(false) => Step::More(self),
             Ok(true) => Step::Done(Merged { result: self.0.end(disk) }),

@@ -89,17 +89,15 @@ impl Run {
         scratch: &mut Vec<u8>,
     ) -> Result<Option<(i64, Kind, Range<usize>)>, ReadError> {
         let n = self.index.find((key, as_of));
-        let at = self.index.range(n);
-        let len = (at.end - at.start) as usize;
-        if scratch.len() < len {
-            scratch.resize(len, 0);
-        }
-        let bytes = &mut scratch[..len];
-        if !read_exact(&self.file, at.start, bytes, access)? {
-            return Err(self.corrupt(n, "the file ends within it"));
-        }
+        let bytes = self.read_into(n, access, scratch)?;
         let found = self.block(n, bytes)?.find(key, as_of).map_err(|flaw| self.corrupt(n, flaw))?;
         Ok(found.map(|found| (found.seq, found.kind, found.value)))
+    }
+
+    /// A block by its number, read into `scratch`, for tools: it may wait for the device.
+    pub fn read_block<'a>(&self, n: usize, scratch: &'a mut Vec<u8>) -> Result<Block<'a>, ReadError> {
+        let bytes = self.read_into(n, Access::Blocking, scratch)?;
+        self.block(n, bytes)
     }
 
     /// An iterator that is nowhere yet: seek it first.
@@ -123,6 +121,29 @@ impl Run {
 
     pub(super) fn index(&self) -> &Index {
         &self.index
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The bytes of a block, in `scratch`, which never shrinks: growing again would mean to fill it with zeros.
+    fn read_into<'a>(
+        &self,
+        n: usize,
+        access: Access,
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<&'a [u8], ReadError> {
+        let at = self.index.range(n);
+        let len = (at.end - at.start) as usize;
+        if scratch.len() < len {
+            scratch.resize(len, 0);
+        }
+        let bytes = &mut scratch[..len];
+        match read_exact(&self.file, at.start, bytes, access)? {
+            true => Ok(bytes),
+            false => Err(self.corrupt(n, "the file ends within it")),
+        }
     }
 
     /// The block in these bytes, which were read from where the `n`th block lies.

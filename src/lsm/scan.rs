@@ -161,3 +161,27 @@ impl Held {
         Some(Entry { key: &self.key, seq: self.seq, kind: self.kind?, value: &self.value })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_a_range_that_ends_before_the_next_prefix() {
+        let end = |prefix: &[u8]| KeyRange::prefix(prefix).to;
+        assert_eq!(end(b"ab"), Bound::Excluded(b"ac".to_vec()));
+        assert_eq!(end(b"a\xff\xff"), Bound::Excluded(b"b".to_vec()));
+        assert_eq!(end(b"\xff"), Bound::Unbounded);
+        assert_eq!(KeyRange::prefix(b"").to, Bound::Unbounded);
+        assert_eq!(KeyRange::prefix(b"ab").from, Bound::Included(b"ab".to_vec()));
+    }
+
+    #[test]
+    fn a_walk_ends_at_the_bound_that_lies_before_it() {
+        let range = KeyRange { from: Bound::Excluded(b"b".to_vec()), to: Bound::Included(b"d".to_vec()) };
+        let ends = |reverse| [b"a", b"b", b"c", b"d", b"e"].map(|key| range.ends_before(key, reverse));
+        assert_eq!(ends(false), [false, false, false, false, true]);
+        assert_eq!(ends(true), [true, true, false, false, false]);
+        assert!(!KeyRange::all().ends_before(b"", true));
+    }
+}

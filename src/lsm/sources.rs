@@ -220,3 +220,73 @@ impl<'a> Chain<'a> {
         self.iter.as_mut()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::sim::{Rng, SimDisk};
+    use crate::lsm::testing::{Owned, disk, open_run, random_entries, warmed, write_run};
+
+    /// Two overlapping runs and a chain of disjoint ones, all their entries in order, and the disk.
+    fn sample(seed: u64) -> (SimDisk, Vec<Vec<Arc<Run>>>, Vec<Owned>) {
+        let (sim, disk) = disk(seed);
+        let all = random_entries(&mut Rng::new(seed), 400);
+        let part = |n: i64| all.iter().filter(|e| e.seq % 3 == n).cloned().collect::<Vec<_>>();
+        let run = |number: u64, entries: &[Owned]| open_run(&*disk, &write_run(&*disk, number, entries));
+        let mut parts = vec![vec![run(1, &part(0))], vec![run(2, &part(1))], Vec::new()];
+        for (number, entries) in (3..).zip(part(2).chunk_by(|a, b| a.key == b.key || a.seq % 7 > 0)) {
+            parts[2].push(run(number, entries));
+        }
+        assert!(parts[2].len() > 5);
+        sim.cold(0.3);
+        (sim, parts, all)
+    }
+
+    fn read(parts: &[Vec<Arc<Run>>], bound: Bound<&[u8]>, reverse: bool) -> Vec<Owned> {
+        let sources = parts.iter().map(|runs| Source::runs(&runs[..], Access::Cached)).collect();
+        let mut sources = Sources::new(sources, reverse);
+        warmed(|| sources.start(bound)).unwrap();
+        let mut found = Vec::new();
+        while let Some(entry) = sources.entry() {
+            found.push(Owned::of(entry));
+            sources.moving = true;
+            warmed(|| sources.settle()).unwrap();
+        }
+        found
+    }
+
+    #[test]
+    fn all_entries_come_in_order_from_both_ends() {
+        for seed in 0..10 {
+            let (_sim, parts, mut all) = sample(seed);
+            assert_eq!(read(&parts, Bound::Unbounded, false), all);
+            all.reverse();
+            assert_eq!(read(&parts, Bound::Unbounded, true), all);
+        }
+    }
+
+    #[test]
+    fn a_walk_begins_at_its_bound() {
+        for seed in 0..4 {
+            let (_sim, parts, all) = sample(seed);
+            let mut keys: Vec<_> = all.iter().step_by(9).map(|e| e.key.clone()).collect();
+            keys.extend([b"between".to_vec(), b"\xff\xff\xff\xff\xff\xff".to_vec()]);
+            for key in &keys {
+                let from = all.partition_point(|e| e.key < *key);
+                let to = all.partition_point(|e| e.key <= *key);
+                let back = |entries: &[Owned]| entries.iter().rev().cloned().collect::<Vec<_>>();
+                assert_eq!(read(&parts, Bound::Included(key), false), all[from..]);
+                assert_eq!(read(&parts, Bound::Excluded(key), false), all[to..]);
+                assert_eq!(read(&parts, Bound::Included(key), true), back(&all[..to]));
+                assert_eq!(read(&parts, Bound::Excluded(key), true), back(&all[..from]));
+            }
+        }
+    }
+
+    #[test]
+    fn without_sources_there_is_nothing() {
+        assert_eq!(read(&[], Bound::Unbounded, false), []);
+        assert_eq!(read(&[Vec::new()], Bound::Unbounded, true), []);
+        assert_eq!(read(&[Vec::new()], Bound::Included(b"a"), false), []);
+    }
+}

@@ -15,11 +15,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::scan::TreeIter;
-use super::sieve::Floors;
+use super::sieve::{Floors, Sieve};
 use super::snapshot::Pins;
 use super::sources::Source;
 use super::stats::{LevelStats, Stats};
 use super::store::{Change, Store};
+use super::sweep::Sweep;
 use super::{
     Access, Entry, Flush, Flushed, KeyRange, Kind, LEVELS, MOST_KEY, Manifest, Memtable, Merge, Merged,
     OpenError, Options, ReadError, Run, RunMeta, Version, levels,
@@ -43,6 +44,7 @@ pub struct Tree {
     merging: Option<i64>,
     /// The shape has not changed since no merge was wanted.
     at_rest: bool,
+    sweep: Sweep,
     counts: Stats,
     filter_hits: Cell<u64>,
     filter_misses: Cell<u64>,
@@ -118,6 +120,7 @@ impl Tree {
             flushing: None,
             merging: None,
             at_rest: false,
+            sweep: Sweep::default(),
             counts: Stats::default(),
             filter_hits: Cell::new(0),
             filter_misses: Cell::new(0),
@@ -176,7 +179,8 @@ impl Tree {
             self.frozen.front().filter(|oldest| oldest.upto <= durable && self.flushing.is_none())?;
         self.flushing = Some(oldest.upto - 1);
         let (table, upto) = (oldest.table.clone(), oldest.upto);
-        Some(Flush { store: self.store.clone(), table, upto, pins: self.pins.list() })
+        let (pins, sweep) = (self.pins.list(), std::mem::take(&mut self.sweep));
+        Some(Flush { store: self.store.clone(), table, upto, pins, sweep })
     }
 
     /// Takes the result of a flush. After an error nothing has changed, and it may be tried again; but an error of the
@@ -186,6 +190,7 @@ impl Tree {
         let (change, tally) = done.result?;
         let flushed = self.frozen.pop_front().expect("what is being flushed stays");
         assert_eq!(change.covered, Some(flushed.upto));
+        self.sweep.tables.push(flushed.table);
         self.counts.count_flush(change.added.iter().map(|(_, run)| run.meta().bytes).sum(), tally);
         self.change(&change);
         Ok(())
@@ -200,8 +205,9 @@ impl Tree {
             self.at_rest = true;
             return None;
         };
-        let (store, pins) = (self.store.clone(), self.pins.list());
-        let merge = Merge::new(store, &self.version, plan, pins, floors, self.options.run_bytes);
+        let sieve = Sieve::new(self.pins.list(), floors);
+        let sweep = std::mem::take(&mut self.sweep);
+        let merge = Merge::new(self.store.clone(), &self.version, plan, sieve, self.options.run_bytes, sweep);
         self.merging = Some(merge.max_seq());
         Some(merge)
     }
@@ -216,8 +222,16 @@ impl Tree {
         Ok(())
     }
 
+    /// What flushes and merges have left to be thrown away, if anything. It goes along with the next flush or merge, so
+    /// this is for a tree that has come to rest.
+    pub fn begin_sweep(&mut self) -> Option<Sweep> {
+        let sweep = std::mem::take(&mut self.sweep);
+        (!sweep.is_empty()).then_some(sweep)
+    }
+
     fn change(&mut self, change: &Change) {
-        self.version = Arc::new(self.version.after(change));
+        let next = Arc::new(self.version.after(change));
+        self.sweep.versions.push(std::mem::replace(&mut self.version, next));
         self.horizon = self.horizon.max(change.horizon);
         self.at_rest = false;
     }
@@ -392,5 +406,274 @@ fn damaged(e: io::Error) -> OpenError {
     match e.kind() {
         io::ErrorKind::InvalidData | io::ErrorKind::NotFound => OpenError::Damaged(e.to_string()),
         _ => OpenError::Io(e),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::sim::{Fault, SimDisk};
+    use crate::lsm::{Step, testing};
+
+    /// Small enough to be filled by hand.
+    fn options() -> Options {
+        Options {
+            memtable_bytes: 600,
+            l0_merge: 2,
+            l0_slow: 3,
+            l0_stop: 4,
+            frozen_most: 2,
+            ..Options::default()
+        }
+    }
+
+    fn tree() -> (SimDisk, Tree) {
+        let (sim, disk) = testing::disk(1);
+        let tree = Tree::create(disk, Arc::from(Path::new("/view/tree")), options()).unwrap();
+        (sim, tree)
+    }
+
+    fn reopen(tree: Tree, sim: &SimDisk) -> Tree {
+        drop(tree);
+        Tree::open(Arc::new(sim.clone()), Arc::from(Path::new("/view/tree")), options()).unwrap()
+    }
+
+    fn put(tree: &mut Tree, key: &str, seq: i64) {
+        let value = format!("{key}{seq}");
+        tree.insert(Entry { key: key.as_bytes(), seq, kind: Kind::Put, value: value.as_bytes() });
+    }
+
+    fn flush(tree: &mut Tree, upto: i64) {
+        tree.freeze(upto);
+        while let Some(flush) = tree.begin_flush(i64::MAX) {
+            let done = flush.run(&*tree.disk);
+            tree.flushed(done).unwrap();
+        }
+    }
+
+    fn merge(tree: &mut Tree) -> bool {
+        let Some(mut merge) = tree.begin_merge(Floors::NONE) else { return false };
+        loop {
+            match merge.step(&*tree.disk) {
+                Step::More(more) => merge = more,
+                Step::Done(done) => break tree.merged(done).unwrap(),
+            }
+        }
+        true
+    }
+
+    fn seq(tree: &Tree, key: &str, as_of: i64) -> Option<i64> {
+        let mut found = Found::default();
+        let is_found = tree.get(key.as_bytes(), as_of, Access::Blocking, &mut found, None).unwrap();
+        assert!(!is_found || found.value == format!("{key}{}", found.seq).as_bytes());
+        is_found.then_some(found.seq)
+    }
+
+    /// Level 0 has two runs, then there is a frozen memtable and the active one.
+    fn four_parts() -> (SimDisk, Tree) {
+        let (sim, mut tree) = tree();
+        for (n, key) in ["first", "second", "third", "fourth"].iter().enumerate() {
+            let seq = n as i64 * 10;
+            put(&mut tree, key, seq);
+            put(&mut tree, "all", seq + 1);
+            match n {
+                0 | 1 => flush(&mut tree, seq + 10),
+                2 => tree.freeze(seq + 10),
+                _ => {}
+            }
+        }
+        (sim, tree)
+    }
+
+    #[test]
+    fn a_get_goes_from_the_newest_part_to_the_oldest() {
+        let (_sim, tree) = four_parts();
+        for (n, key) in ["first", "second", "third", "fourth"].iter().enumerate() {
+            let at = n as i64 * 10;
+            assert_eq!(seq(&tree, key, i64::MAX), Some(at));
+            assert_eq!(seq(&tree, "all", at + 1), Some(at + 1));
+            assert_eq!(seq(&tree, "all", at), (n > 0).then_some(at - 9));
+        }
+        assert_eq!(seq(&tree, "none", i64::MAX), None);
+    }
+
+    #[test]
+    fn a_trace_names_the_parts_that_were_looked_at() {
+        let (_sim, tree) = four_parts();
+        let trace = |key: &[u8]| {
+            let mut lines = Vec::new();
+            tree.get(key, i64::MAX, Access::Blocking, &mut Found::default(), Some(&mut lines)).unwrap();
+            lines.join("; ")
+        };
+        assert_eq!(trace(b"fourth"), "memtable: offset 30");
+        assert_eq!(trace(b"third"), "memtable: no; frozen memtable: offset 20");
+        assert_eq!(trace(b"second"), "memtable: no; frozen memtable: no; level 0, run 000002: offset 10");
+        assert_eq!(
+            trace(b"b"),
+            "memtable: no; frozen memtable: no; level 0, run 000002: its filter says no; level 0, run 000001: its filter says no"
+        );
+        assert_eq!((tree.stats().filter_hits, tree.stats().filter_misses), (2, 0));
+    }
+
+    #[test]
+    fn a_flush_waits_until_the_log_is_durable() {
+        let (sim, mut tree) = tree();
+        put(&mut tree, "key", 4);
+        tree.freeze(5);
+        assert!(tree.begin_flush(4).is_none() && tree.covered() == 0);
+        let job = tree.begin_flush(5).unwrap();
+        assert!(tree.begin_flush(5).is_none(), "one at a time");
+        tree.flushed(job.run(&sim)).unwrap();
+        assert_eq!((tree.covered(), seq(&tree, "key", 9)), (5, Some(4)));
+    }
+
+    #[test]
+    fn what_left_no_trace_is_covered_too() {
+        let (sim, mut tree) = tree();
+        flush(&mut tree, 1_000);
+        assert_eq!((tree.covered(), tree.stats().flushes), (1_000, 0));
+        assert_eq!(reopen(tree, &sim).covered(), 1_000);
+    }
+
+    #[test]
+    fn a_flush_that_failed_can_be_tried_again() {
+        let (sim, mut tree) = tree();
+        put(&mut tree, "key", 4);
+        tree.freeze(5);
+        sim.fail_after(2, Fault::NoSpace);
+        let job = tree.begin_flush(5).unwrap();
+        assert!(tree.flushed(job.run(&sim)).is_err());
+        assert_eq!(seq(&tree, "key", 9), Some(4));
+        assert!(sim.files().iter().all(|path| path.extension().is_none()), "{:?}", sim.files());
+        flush(&mut tree, 5);
+        assert_eq!(seq(&reopen(tree, &sim), "key", 9), Some(4));
+    }
+
+    #[test]
+    fn a_merge_that_failed_leaves_the_tree_as_it_was_and_no_file() {
+        let (sim, mut tree) = four_parts();
+        let before = sim.files();
+        sim.fail_after(3, Fault::NoSpace);
+        let Step::Done(done) = tree.begin_merge(Floors::NONE).unwrap().step(&sim) else {
+            panic!("it went on")
+        };
+        assert!(tree.merged(done).is_err());
+        assert_eq!((sim.files(), seq(&tree, "first", 99)), (before, Some(0)));
+        assert!(merge(&mut tree));
+        assert_eq!(tree.stats().superseded, 1);
+    }
+
+    #[test]
+    fn a_pin_is_refused_where_versions_may_be_going() {
+        let (sim, mut tree) = tree();
+        put(&mut tree, "key", 1);
+        put(&mut tree, "key", 5);
+        assert!(tree.pin(3) && tree.readable_at(0));
+        tree.freeze(6);
+        let job = tree.begin_flush(6).unwrap();
+        assert!(!tree.pin(4), "the flush does not know of it");
+        assert!(tree.pin(3) && tree.pin(5), "it knows of the one, and the other needs nothing old");
+        tree.flushed(job.run(&sim)).unwrap();
+        assert_eq!((tree.horizon(), seq(&tree, "key", 3)), (0, Some(1)));
+        put(&mut tree, "key", 7);
+        flush(&mut tree, 8);
+        tree.unpin(3);
+        assert!(tree.readable_at(3), "until it is let go as often");
+        tree.unpin(3);
+        assert!(merge(&mut tree));
+        assert_eq!((tree.horizon(), seq(&tree, "key", 5), seq(&tree, "key", 6)), (5, Some(5), Some(5)));
+        assert!(!tree.readable_at(3) && tree.readable_at(5));
+    }
+
+    #[test]
+    fn a_version_is_readable_after_its_files_are_gone() {
+        let (sim, mut tree) = four_parts();
+        let before = tree.version();
+        assert!(merge(&mut tree));
+        assert_eq!(sim.files().iter().filter(|path| path.extension().is_some()).count(), 1);
+        assert_eq!(before.get(b"first", Access::Blocking).unwrap(), Some((0, Kind::Put)));
+        let mut told = Vec::new();
+        let keys = [&b"all"[..], b"fifth", b"first", b"second", b"third"];
+        before.newest(keys, |key, newest| told.push((key, newest.map(|(seq, _)| seq)))).unwrap();
+        let expected = [Some(11), None, Some(0), Some(10), None];
+        assert_eq!(told, keys.into_iter().zip(expected).collect::<Vec<_>>());
+        tree.begin_sweep().unwrap().run();
+        assert!(tree.begin_sweep().is_none());
+    }
+
+    #[test]
+    fn runs_that_overlap_nothing_are_moved_without_being_rewritten() {
+        let (sim, mut tree) = tree();
+        for (n, key) in ["a", "b"].iter().enumerate() {
+            put(&mut tree, key, n as i64);
+            flush(&mut tree, n as i64 + 1);
+        }
+        assert!(merge(&mut tree) && !merge(&mut tree));
+        let stats = tree.stats();
+        assert_eq!((stats.moves, stats.merges, stats.levels[1].runs), (1, 0, 2));
+        let tree = reopen(tree, &sim);
+        assert_eq!((seq(&tree, "a", 9), seq(&tree, "b", 9)), (Some(0), Some(1)));
+    }
+
+    #[test]
+    fn pressure_rises_with_runs_on_level_0_and_with_memtables_that_wait() {
+        let (_sim, mut tree) = tree();
+        let mut pressures = Vec::new();
+        for n in 0..4 {
+            put(&mut tree, "key", n);
+            flush(&mut tree, n + 1);
+            pressures.push(tree.pressure());
+        }
+        assert_eq!(pressures, [Pressure::Free, Pressure::Free, Pressure::Slow, Pressure::Stop]);
+        assert!(merge(&mut tree));
+        assert_eq!(tree.pressure(), Pressure::Free);
+        for n in 4..6 {
+            put(&mut tree, "key", n);
+            tree.freeze(n + 1);
+        }
+        assert_eq!(tree.pressure(), Pressure::Slow);
+        for n in 6..30 {
+            put(&mut tree, "key", n);
+        }
+        assert!(tree.is_full());
+        assert_eq!(tree.pressure(), Pressure::Stop);
+    }
+
+    #[test]
+    fn an_adopted_memtable_is_older_than_the_active_one() {
+        let (_sim, mut tree) = tree();
+        put(&mut tree, "key", 7);
+        let mut table = Memtable::new();
+        table.insert(Entry { key: b"key", seq: 3, kind: Kind::Put, value: b"key3" });
+        tree.adopt(table, 5);
+        assert_eq!((seq(&tree, "key", 9), seq(&tree, "key", 6)), (Some(7), Some(3)));
+        tree.close(8).unwrap();
+        assert_eq!((tree.covered(), seq(&tree, "key", 9)), (8, Some(7)));
+    }
+
+    #[test]
+    #[should_panic(expected = "seq 4 is covered already")]
+    fn a_record_that_is_covered_is_not_taken_again() {
+        let (_sim, mut tree) = tree();
+        flush(&mut tree, 5);
+        put(&mut tree, "key", 4);
+    }
+
+    #[test]
+    fn a_missing_or_damaged_run_is_a_damaged_tree() {
+        let (sim, mut tree) = tree();
+        put(&mut tree, "key", 4);
+        tree.close(5).unwrap();
+        drop(tree);
+        let open =
+            |sim: &SimDisk| Tree::open(Arc::new(sim.clone()), Arc::from(Path::new("/view/tree")), options());
+        let run = Path::new("/view/tree/000001.run");
+        let damaged = sim.fork();
+        damaged.flip_bit(run, 8 * (sim.raw(run).unwrap().len() as u64 - 9)).unwrap();
+        assert!(matches!(open(&damaged), Err(OpenError::Damaged(_))));
+        let missing = sim.fork();
+        missing.remove_file(run).unwrap();
+        assert!(matches!(open(&missing), Err(OpenError::Damaged(_))));
+        assert!(open(&sim).is_ok());
     }
 }

@@ -1,11 +1,11 @@
-//! `krappy check`: verifies every batch, index and mark of a data folder.
+//! `krappy check`: verifies every batch, index, mark and view of a data folder.
 //!
 //! Invariant: it opens files for reading only. What it calls damaged, a start or a reader would run into as well.
 
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::partitions;
+use super::{partitions, view};
 use crate::disk::{self, Disk, File, Kind, Open};
 use crate::segment::index::{self, Entry};
 use crate::segment::mark::{self, Mark};
@@ -78,6 +78,15 @@ impl Checker<'_> {
                 self.problem(&format!("{} overlaps {}", log_name(base), log_name(next)))?;
             }
             expected = Some(end.max(expected.unwrap_or(0)));
+        }
+        self.view()
+    }
+
+    fn view(&mut self) -> io::Result<()> {
+        let mut problems = Vec::new();
+        view::check(self.disk, self.dir, self.out, &mut problems)?;
+        for what in problems {
+            self.problem(&format!("{what}; the next start builds the view anew from the log"))?;
         }
         Ok(())
     }

@@ -7,16 +7,20 @@ use std::path::Path;
 
 use krappy_wire::batch::{self, BatchError, Header, Record, Records};
 
+use super::view;
 use crate::disk::{self, Disk, File, Open};
 use crate::segment::{Name, classify, index, mark};
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
-/// Prints a `.log`, `.index`, `mark` or `torn-` file; with `records`, each record of uncompressed batches as well.
+/// Prints a `.log`, `.index`, `mark` or `torn-` file, or a `.run` or `MANIFEST-` of a view; with `records`, each record
+/// of uncompressed batches as well.
 pub fn dump(disk: &dyn Disk, path: &Path, records: bool, out: &mut dyn Write) -> io::Result<()> {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     match classify(name) {
         Name::Index(base) => dump_index(base, &disk::read_file(disk, path)?, out),
+        _ if name.ends_with(".run") => view::dump_run(disk, path, out),
+        _ if name.starts_with("MANIFEST-") => view::dump_manifest(disk, path, out),
         _ if name == mark::NAME => dump_mark(&disk::read_file(disk, path)?, out),
         // Side files and copies with another name are batches, too.
         _ => dump_log(&*disk.open(path, Open::Read)?, records, out),

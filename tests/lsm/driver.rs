@@ -13,7 +13,7 @@ use krappy::disk::Disk;
 use krappy::disk::sim::{Crash, Fault, SimDisk};
 use krappy::lsm::{
     Access, Entry, Floors, Flush, Flushed, Found, KeyRange, Kind, Memtable, Merge, Merged, Options, Pressure,
-    ReadError, Step, Tree,
+    ReadError, Stats, Step, Tree,
 };
 
 pub const DIR: &str = "/partition/view";
@@ -109,7 +109,7 @@ impl Op {
             241..=242 => Op::Forget { by: a },
             243..=244 => Op::Adopt { keys: a, newer: b },
             245 => Op::Cold { share: a },
-            246 => Op::Fail { after: a, space: b % 2 == 0 },
+            246 => Op::Fail { after: a, space: b.is_multiple_of(2) },
             247 => Op::CrashIn { after: a, how: b },
             248 => Op::Crash { how: a },
             249 => Op::Reopen,
@@ -222,6 +222,10 @@ pub struct Driver {
     failures: u64,
     crash: u16,
     found: Found,
+    /// A crash ends the run instead of being followed by a start.
+    pub falls: bool,
+    /// Figures of the trees that were stopped.
+    pub past: Vec<Stats>,
 }
 
 impl Driver {
@@ -233,16 +237,16 @@ impl Driver {
         let large = shape % 4 == 3;
         let scale = if large { 20 } else { 1 };
         let options = Options {
-            memtable_bytes: 1_500 * scale as usize,
+            memtable_bytes: 2_500 * scale as usize,
             l0_merge: 2,
             l0_slow: 3,
             l0_stop: 5,
             frozen_most: 2,
-            level_base: 3_000 * scale,
-            factor: 3,
+            level_base: 2_000 * scale,
+            factor: 2,
             run_bytes: 1_000 * scale,
         };
-        let keys = [5, 40, 200, 30][usize::from(shape % 4)];
+        let keys = [5, 40, 400, 60][usize::from(shape % 4)];
         let longest = if large { 6_000 } else { 100 };
         let mut driver = Driver {
             disk,
@@ -258,6 +262,8 @@ impl Driver {
             failures: 0,
             crash: 0,
             found: Found::default(),
+            falls: false,
+            past: Vec::new(),
         };
         let tree = Tree::create(driver.shared_disk(), Arc::from(Path::new(DIR)), options);
         driver.tree = Some(tree.expect("a new disk"));
@@ -307,7 +313,7 @@ impl Driver {
             Op::Close => self.close(),
             Op::Check => self.check(),
         }
-        if self.disk.has_crashed() {
+        if self.disk.has_crashed() && !self.falls {
             self.crash(self.crash);
         }
     }
@@ -560,7 +566,7 @@ impl Driver {
         self.disk.crash(gone);
         self.marred = false;
         let unsure = self.model.end - self.model.durable;
-        let kept = if how % 3 == 0 { unsure } else { i64::from(how) % (unsure + 1) };
+        let kept = if how.is_multiple_of(3) { unsure } else { i64::from(how) % (unsure + 1) };
         self.lose(self.model.durable + kept);
         self.start();
     }
@@ -577,6 +583,7 @@ impl Driver {
     }
 
     fn stop(&mut self) {
+        self.past.extend(self.tree.as_ref().map(Tree::stats));
         (self.flush, self.merge, self.tree) = (None, None, None);
         self.model.pins.clear();
     }
@@ -598,7 +605,7 @@ impl Driver {
         self.promise();
         assert_eq!(self.tree().covered(), end);
         self.reopen();
-        assert_eq!(self.tree().covered(), end);
+        assert!(self.tree.as_ref().is_none_or(|tree| tree.covered() == end));
     }
 
     /// Opens the tree and replays the log from where the runs end. If the disk fails meanwhile, it is tried again.
@@ -608,6 +615,9 @@ impl Driver {
                 Ok(tree) => self.tree = Some(tree),
                 Err(e) if self.disk.has_crashed() => {
                     assert!(matches!(e, krappy::lsm::OpenError::Io(_)), "{e}");
+                    if self.falls {
+                        return;
+                    }
                     self.disk.crash(Crash::Random(u64::from(self.crash)));
                     self.marred = false;
                 }
