@@ -22,13 +22,13 @@ mod access;
 pub mod block;
 pub mod bloom;
 pub mod footer;
-mod index;
+pub mod index;
 mod iter;
 pub mod manifest;
 mod meta;
 pub mod record;
 pub mod run;
-mod seal;
+pub mod seal;
 #[cfg(test)]
 pub(crate) mod testing;
 mod tip;
