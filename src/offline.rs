@@ -48,6 +48,7 @@ mod tests {
     use super::*;
     use crate::disk::sim::Crash;
     use crate::lsm::{Edit, Entry, Kind, Manifest, RunWriter};
+    use crate::segment::Newest;
     use crate::segment::testing::{Bench, DIR};
 
     fn stopped() -> Bench {
@@ -176,6 +177,26 @@ mod tests {
         bench
     }
 
+    /// A log whose segments were cleaned, with nothing left of most batches.
+    fn cleaned() -> Bench {
+        struct Last(i64);
+        impl Newest for Last {
+            fn newest(&mut self, keys: &[&[u8]], into: &mut Vec<Option<i64>>) -> io::Result<()> {
+                *into = vec![Some(self.0); keys.len()];
+                Ok(())
+            }
+            fn covered(&self) -> i64 {
+                i64::MAX
+            }
+        }
+        let mut bench = stopped();
+        let last = bench.log.end_offset() - 1;
+        bench.reopen();
+        crate::segment::testing::clean(&mut bench, &mut Last(last));
+        bench.log.close().unwrap();
+        bench
+    }
+
     #[test]
     fn a_view_is_checked_with_its_partition() {
         let bench = with_view();
@@ -208,6 +229,43 @@ mod tests {
         line(&manifest, "    removed 000001.run");
         let added = "    added to level 0  000001.run  bytes ";
         assert!(manifest.contains("  edit  covered 8\n") && manifest.contains(added), "{manifest}");
+    }
+
+    #[test]
+    fn a_cleaned_folder_passes_and_is_dumped() {
+        let bench = cleaned();
+        let (result, text) = checked(&bench);
+        assert_eq!(result.problems, 0, "{text}");
+        assert!((result.records as i64) < bench.log.end_offset() && result.records > 0, "{text}");
+        let log = dumped(&bench, &Path::new(DIR).join("00000000000000000000.log"));
+        assert!(
+            log.starts_with("position 0  offsets 0..") && log.contains("  records 0  bytes 61  "),
+            "{log}"
+        );
+        let reached = dumped(&bench, &Path::new(DIR).join("cleaned"));
+        assert!(reached.starts_with("cleaned up to offset "), "{reached}");
+        bench.sim.flip_bit(&Path::new(DIR).join("cleaned"), 99).unwrap();
+        let (result, text) = checked(&bench);
+        assert!(result.problems == 1 && text.contains("the file cleaned is damaged"), "{text}");
+    }
+
+    #[test]
+    fn an_interrupted_swap_is_repaired_and_a_dry_run_says_so() {
+        let before = stopped();
+        let after = cleaned();
+        let first = Path::new(DIR).join("00000000000000000000.log");
+        let joined = after.sim.raw(&first).unwrap();
+        let sim = before.sim.fork();
+        sim.set_raw(&first, &joined).unwrap();
+        sim.set_raw(&Path::new(DIR).join("00000000000000000000.index"), b"").unwrap();
+        let bench = Bench { disk: std::sync::Arc::new(sim.clone()), sim, ..before };
+        let state = bench.sim.state_hash();
+        let (planned, plan) = repaired(&bench, true);
+        assert_eq!(bench.sim.state_hash(), state);
+        let (done, text) = repaired(&bench, false);
+        assert_eq!((&planned, plan.replace("would be", "was")), (&done, text));
+        assert_eq!((done.changed, done.damaged), (1, 0), "{plan}");
+        assert_eq!(checked(&bench).0.problems, 0);
     }
 
     #[test]

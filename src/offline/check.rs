@@ -11,7 +11,7 @@ use crate::segment::index::{self, Entry};
 use crate::segment::mark::{self, Mark};
 use crate::segment::survey::{self, Known};
 use crate::segment::walk::{Step, Walk};
-use crate::segment::{Name, classify, index_name, log_name, quarantine};
+use crate::segment::{Name, classify, index_name, log_name, progress, quarantine};
 
 /// What a check found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,6 +67,7 @@ impl Checker<'_> {
         let segments = self.list()?;
         let mark = self.mark(&segments)?;
         self.quarantine()?;
+        self.progress()?;
         let mut expected = mark.map(|m| m.log_start);
         for (i, &(base, len)) in segments.iter().enumerate() {
             let next = segments.get(i + 1).map(|(base, _)| *base);
@@ -142,6 +143,16 @@ impl Checker<'_> {
         match disk::read_file(self.disk, &self.dir.join(quarantine::NAME)) {
             Ok(bytes) if quarantine::parse(&bytes).is_none() => {
                 self.problem("the quarantine file is damaged")
+            }
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    fn progress(&mut self) -> io::Result<()> {
+        match disk::read_file(self.disk, &self.dir.join(progress::NAME)) {
+            Ok(bytes) if progress::Progress::decode(&bytes).is_none() => {
+                self.problem("the file cleaned is damaged; the next pass of the cleaner looks at everything")
             }
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => Ok(()),

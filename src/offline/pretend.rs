@@ -1,8 +1,8 @@
 //! A disk that reads for real and changes nothing: what a dry run recovers on.
 //!
-//! Invariant: no call reaches the real disk that could change it. A file that was made or renamed here exists, accepts
-//! writes, and is empty when read; recovery never reads back what it wrote. A file that was cut here has its new
-//! length.
+//! Invariant: no call reaches the real disk that could change it. A file that was made here exists, accepts writes, and
+//! is empty when read; recovery reads back nothing but copies. A file that was cut here has its new length, and so has
+//! one that another was renamed over: what replaces a segment is a copy of its front.
 
 use std::collections::BTreeMap;
 use std::io::{self, IoSlice};
@@ -22,7 +22,8 @@ type Changed = BTreeMap<PathBuf, Change>;
 
 #[derive(Clone, Copy)]
 enum Change {
-    Made,
+    /// With so many bytes in it.
+    Made(u64),
     Cut(u64),
 }
 
@@ -33,11 +34,11 @@ impl Pretend {
     }
 
     fn make(&self, path: &Path) {
-        lock(&self.changed).insert(path.to_owned(), Change::Made);
+        lock(&self.changed).insert(path.to_owned(), Change::Made(0));
     }
 
     fn is_made(&self, path: &Path) -> bool {
-        matches!(lock(&self.changed).get(path), Some(Change::Made))
+        matches!(lock(&self.changed).get(path), Some(Change::Made(_)))
     }
 }
 
@@ -62,8 +63,14 @@ impl Disk for Pretend {
         self.real.list(path)
     }
 
-    fn rename(&self, _: &Path, to: &Path) -> io::Result<()> {
-        self.make(to);
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let len = match lock(&self.changed).get(from) {
+            Some(Change::Made(len)) => *len,
+            _ => 0,
+        };
+        let replaces = !self.is_made(to) && self.real.open(to, Open::Read).is_ok();
+        let change = if replaces { Change::Cut(len) } else { Change::Made(len) };
+        lock(&self.changed).insert(to.to_owned(), change);
         Ok(())
     }
 
@@ -112,7 +119,11 @@ impl File for PretendFile {
         self.read_at(at, buf).map(Some)
     }
 
-    fn write_at(&self, _: u64, _: &[IoSlice<'_>]) -> io::Result<()> {
+    fn write_at(&self, at: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
+        if let Some(Change::Made(len)) = lock(&self.changed).get_mut(&self.path) {
+            let end = at + parts.iter().map(|p| p.len() as u64).sum::<u64>();
+            *len = (*len).max(end);
+        }
         Ok(())
     }
 

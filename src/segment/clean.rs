@@ -101,7 +101,7 @@ pub(super) struct Outcome {
     pub tally: Tally,
 }
 
-/// What a group held. `records = kept + superseded + tombstones` for the records that could be read.
+/// What a group held.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Bytes of the batches that were gone through.
@@ -110,6 +110,19 @@ pub struct Tally {
     pub records: u64,
     /// Of these, records that stay.
     pub kept: u64,
+}
+
+impl Tally {
+    fn add(&mut self, header: &Header, verdict: &Verdict<'_>) {
+        let records = u64::from(header.record_count.max(0).cast_unsigned());
+        self.bytes += header.size() as u64;
+        self.records += records;
+        self.kept += match verdict {
+            Verdict::Whole => records,
+            Verdict::Part(flags) => flags.iter().filter(|kept| **kept).count() as u64,
+            Verdict::Empty => 0,
+        };
+    }
 }
 
 impl Cleaned {
@@ -254,14 +267,7 @@ impl Clean {
         for (i, (header, at)) in batches.iter().enumerate() {
             let verdict = if known { Verdict::Whole } else { self.judge.verdict(i) };
             let bytes = &self.buffer[at.clone()];
-            let kept = match &verdict {
-                Verdict::Whole => header.record_count,
-                Verdict::Part(flags) => flags.iter().filter(|kept| **kept).count() as i32,
-                Verdict::Empty => 0,
-            };
-            self.tally.bytes += bytes.len() as u64;
-            self.tally.records += u64::from(header.record_count.max(0).cast_unsigned());
-            self.tally.kept += u64::from(kept.max(0).cast_unsigned());
+            self.tally.add(header, &verdict);
             if let Some(output) = &mut self.output {
                 write(&mut output.rewrite, &self.settings, header, bytes, verdict)?;
             }

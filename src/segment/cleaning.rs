@@ -62,7 +62,8 @@ fn clean_settings(now: i64) -> CleanSettings {
         min_lag_ms: 0,
         max_lag_ms: i64::MAX,
         min_dirty_ratio: 0.0,
-        segment_bytes: settings().segment_bytes,
+        // Two or three segments are joined as they are, and more once they were cleaned.
+        segment_bytes: 3 * settings().segment_bytes,
         index_interval_bytes: settings().index_interval_bytes,
         inflate_cap: CAP,
         keep_headers: Arc::default(),
@@ -378,7 +379,8 @@ fn damage_is_left_alone_and_then_no_tombstone_goes() {
     assert!(logs.len() > 4);
     for (i, log) in logs[..logs.len() - 1].iter().enumerate() {
         let sim = base.bench.sim.fork();
-        sim.flip_bit(log, 100 * 8).unwrap();
+        // In the first record, which its checksum covers.
+        sim.flip_bit(log, 64 * 8).unwrap();
         let (mut h, _) = base.on(sim, true);
         let damaged = h.bench.sim.raw(log).unwrap();
         let end = h.bench.log.end_offset();
@@ -448,7 +450,7 @@ fn retention_and_reads_go_on_while_a_clean_is_under_way() {
         let base = sample(9, 120);
         let (mut h, _) = base.on(base.bench.sim.fork(), true);
         let end = h.bench.log.end_offset();
-        let settings = CleanSettings { segment_bytes: 6_000, ..clean_settings(h.now) };
+        let settings = clean_settings(h.now);
         let mut view = h.view(end);
         let disk = h.bench.disk.clone();
         let clean = h.bench.log.begin_clean(&settings, end).expect("dirty");
@@ -539,6 +541,30 @@ fn headers_by_which_producers_are_known_stay() {
     }
 }
 
+#[test]
+fn timestamps_are_looked_up_among_what_is_left() {
+    let mut rng = Rng::new(4);
+    let mut h = History::new();
+    for _ in 0..150 {
+        h.append(0, &[(rng.below(9), rng.below(3) != 0), (rng.below(90), true)]);
+        h.now += 10;
+    }
+    h.bench.sync(true);
+    h.now += 2 * HOUR;
+    h.clean(&clean_settings(h.now), h.bench.log.end_offset(), 1 << 20).unwrap();
+    let left = h.content();
+    assert!(left.len() < h.all.len() / 2);
+    for reopened in [false, true] {
+        if reopened {
+            h.bench.reopen();
+        }
+        for timestamp in 900..1_000 + 1_510 {
+            let expected = left.iter().find(|r| r.timestamp >= timestamp).map(|r| (r.offset, r.timestamp));
+            assert_eq!(h.bench.log.lookup_timestamp(timestamp).run().unwrap(), expected, "{timestamp}");
+        }
+    }
+}
+
 /// Cleans with a crash at call `n`; whether it came.
 fn clean_with_crash(base: &History, n: u64) -> (SimDisk, bool) {
     let sim = base.bench.sim.fork();
@@ -553,25 +579,29 @@ fn clean_with_crash(base: &History, n: u64) -> (SimDisk, bool) {
 
 #[test]
 fn a_crash_at_any_storage_call_of_a_clean_loses_nothing() {
-    let base = sample(21, 70);
-    let mut n = 1;
-    loop {
-        let (sim, crashed) = clean_with_crash(&base, n);
-        if !crashed {
-            break;
+    let mut settled = 0;
+    for seed in 21..24 {
+        let base = sample(seed, 100);
+        for n in 1.. {
+            let (sim, crashed) = clean_with_crash(&base, n);
+            if !crashed {
+                assert!(n > 25, "only {n} calls");
+                break;
+            }
+            for how in [Crash::KeepAll, Crash::LoseAll, Crash::Random(n), Crash::Random(n + 1_000)] {
+                let sim = sim.fork();
+                sim.crash(how);
+                settled += recover_with_crashes(&base, &sim, &format!("seed {seed}, call {n}, {how:?}"));
+            }
         }
-        for how in [Crash::KeepAll, Crash::LoseAll, Crash::Random(n), Crash::Random(n + 1_000)] {
-            let sim = sim.fork();
-            sim.crash(how);
-            recover_with_crashes(&base, &sim, &format!("call {n}, {how:?}"));
-        }
-        n += 1;
     }
-    assert!(n > 40, "only {n} calls");
+    assert!(settled > 10, "old segments lay behind a cleaned one {settled} times");
 }
 
-/// Recovers, with a crash at every call of the recovery, and once without; then the clean can be done again.
-fn recover_with_crashes(base: &History, sim: &SimDisk, how: &str) {
+/// Recovers, with a crash at every call of the recovery, and once without; then the clean can be done again. How often
+/// old segments were still there.
+fn recover_with_crashes(base: &History, sim: &SimDisk, how: &str) -> usize {
+    let mut settled = 0;
     for m in 1.. {
         let sim = sim.fork();
         sim.crash_at(m);
@@ -587,6 +617,7 @@ fn recover_with_crashes(base: &History, sim: &SimDisk, how: &str) {
         let (mut h, report) = base.on(sim, false);
         assert!(report.quarantined.is_empty() && report.gaps.is_empty(), "{how}, then {m}: {report:?}");
         assert_eq!(report.torn_bytes, 0, "{how}, then {m}: {report:?}");
+        settled += usize::from(report.removed.iter().any(|name| name.ends_with(".log")));
         assert_eq!(h.bench.log.end_offset(), h.all.len() as i64, "{how}, then {m}");
         h.check(&format!("{how}, then {m}"));
         if !crashed {
@@ -595,39 +626,52 @@ fn recover_with_crashes(base: &History, sim: &SimDisk, how: &str) {
             h.clean(&clean_settings(h.now), end, 1 << 20).unwrap();
             h.check(&format!("{how}, cleaned again"));
             h.check_nothing_is_superseded(end, how);
-            return;
+            return settled;
         }
     }
+    unreachable!("some recovery is not interrupted")
 }
 
 #[test]
 fn a_sync_that_fails_during_a_swap_fences_the_log_and_a_later_power_cut_loses_nothing() {
-    let base = sample(22, 70);
-    let mut failed = 0;
-    for n in 1.. {
-        let sim = base.bench.sim.fork();
-        let (mut h, _) = base.on(sim.clone(), true);
-        sim.fail_sync(n, Fault::Io);
-        let end = h.bench.log.end_offset();
-        let Err(_) = h.clean(&clean_settings(h.now), end, 1 << 20) else {
-            if h.bench.log.tombstones_below() > 0 {
-                break;
-            }
-            continue;
-        };
-        failed += 1;
-        h.check("still served");
-        drop(h);
-        sim.crash(Crash::KeepAll);
+    let base = sample(22, 150);
+    // Each segment alone, and several at a time.
+    for segments in [1, 3] {
+        let segment_bytes = segments * settings().segment_bytes;
+        let settings = CleanSettings { segment_bytes, ..clean_settings(base.now) };
+        let failed = (1..).take_while(|n| fail_sync(&base, &settings, *n)).count();
+        assert!(failed > 8, "only {failed} syncs");
+    }
+}
+
+/// Fails sync number `n` of a clean, and looks at what a restart and then a power cut make of it; false if there are
+/// not so many.
+fn fail_sync(base: &History, settings: &CleanSettings, n: u64) -> bool {
+    let sim = base.bench.sim.fork();
+    let (mut h, _) = base.on(sim.clone(), true);
+    sim.fail_sync(n, Fault::Io);
+    let end = h.bench.log.end_offset();
+    // The last sync is that of a cache.
+    let Err(_) = h.clean(settings, end, 1 << 20) else { return false };
+    h.check("still served");
+    drop(h);
+    sim.crash(Crash::KeepAll);
+    for clean_again in [false, true] {
+        let how = format!("sync {n} failed, restarted, cleaned again: {clean_again}");
+        let sim = sim.fork();
         let (mut h, report) = base.on(sim.clone(), false);
-        assert!(report.gaps.is_empty() && report.quarantined.is_empty(), "{report:?}");
-        h.check(&format!("sync {n} failed, restarted"));
-        h.bench.log.trim(0);
+        assert!(report.gaps.is_empty() && report.quarantined.is_empty(), "{how}: {report:?}");
+        h.check(&how);
+        // What goes now must not leave the power cut anything older to bring back.
+        if clean_again {
+            h.clean(settings, end, 1 << 20).unwrap();
+            h.check_nothing_is_superseded(end, &how);
+        }
         sim.crash(Crash::LoseAll);
         let (mut h, report) = base.on(sim, false);
-        assert!(report.gaps.is_empty() && report.quarantined.is_empty(), "{report:?}");
+        assert!(report.gaps.is_empty() && report.quarantined.is_empty(), "{how}: {report:?}");
         assert_eq!(h.bench.log.end_offset(), end);
-        h.check(&format!("sync {n} failed, restarted, power cut"));
+        h.check(&format!("{how}, power cut"));
     }
-    assert!(failed > 8, "only {failed} syncs");
+    true
 }

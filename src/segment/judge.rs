@@ -219,3 +219,148 @@ fn kind(rules: &Rules, header: &Header, record: &Record<'_>) -> Kind {
     let old = timestamp >= 0 && rules.now_ms.saturating_sub(timestamp) > rules.delete_retention_ms;
     if old { Kind::OldTombstone } else { Kind::Tombstone }
 }
+
+#[cfg(test)]
+mod tests {
+    use krappy_wire::batch::{self, Builder};
+
+    use super::*;
+
+    const DAY: i64 = 86_400_000;
+
+    /// Knows what it is told, and how it was asked.
+    struct Known(Vec<(&'static [u8], i64)>, usize);
+
+    impl Newest for Known {
+        fn newest(&mut self, keys: &[&[u8]], into: &mut Vec<Option<i64>>) -> io::Result<()> {
+            assert!(keys.is_sorted_by(|a, b| a < b));
+            self.1 += 1;
+            into.clear();
+            into.extend(keys.iter().map(|k| self.0.iter().find(|(key, _)| key == k).map(|(_, n)| *n)));
+            Ok(())
+        }
+
+        fn covered(&self) -> i64 {
+            i64::MAX
+        }
+    }
+
+    fn rules() -> Rules {
+        Rules { now_ms: 10 * DAY, delete_retention_ms: DAY, inflate_cap: 1 << 20 }
+    }
+
+    /// Key, whether it has a value, timestamp.
+    type Rec = (Option<&'static [u8]>, bool, i64);
+
+    fn batch(base: i64, attributes: i16, records: &[Rec]) -> Vec<u8> {
+        let mut plain = Vec::new();
+        let mut builder = Builder::open(&mut plain, 0);
+        for (key, has_value, timestamp) in records {
+            builder.push(&mut plain, *timestamp, *key, has_value.then_some(b"v"), std::iter::empty());
+        }
+        builder.close(&mut plain, base, 0, None);
+        let mut header = Header::read(&plain).unwrap();
+        header.attributes |= attributes;
+        let mut out = Vec::new();
+        batch::with_records(&header, records.len() as i32, &plain[batch::HEADER..], &mut out);
+        out
+    }
+
+    /// What is kept of these batches.
+    fn kept(judge: &mut Judge, batches: &[Vec<u8>], known: &[(&'static [u8], i64)]) -> Vec<Vec<bool>> {
+        let bytes = batches.concat();
+        let (mut found, mut at) = (Vec::new(), 0);
+        for batch in batches {
+            found.push((Header::read(batch).unwrap(), at..at + batch.len()));
+            at += batch.len();
+        }
+        let judged = judge.judge(&bytes, &found, &mut Known(known.to_vec(), 0)).unwrap();
+        assert_eq!(judged, batches.len());
+        let flags = |i: usize| match judge.verdict(i) {
+            Verdict::Whole => vec![true; found[i].0.record_count as usize],
+            Verdict::Empty => vec![false; found[i].0.record_count as usize],
+            Verdict::Part(flags) => flags.to_vec(),
+        };
+        (0..judged).map(flags).collect()
+    }
+
+    const A: Option<&[u8]> = Some(b"a");
+    const B: Option<&[u8]> = Some(b"b");
+
+    #[test]
+    fn a_record_goes_when_a_newer_one_of_its_key_is_known() {
+        let mut judge = Judge::new(rules(), true);
+        let batches = [batch(5, 0, &[(A, true, 0), (B, true, 0), (A, true, 0)])];
+        for (known, expected) in [
+            (&[][..], [true, true, true]),
+            (&[(b"a", 7), (b"b", 6)], [false, true, true]),
+            (&[(b"a", 9), (b"b", 6)], [false, true, false]),
+            (&[(b"a", 9), (b"b", 100)], [false, false, false]),
+            (&[(b"a", 4)], [true, true, true]),
+        ] {
+            let known: Vec<_> = known.iter().map(|(k, n)| (&k[..], *n)).collect();
+            assert_eq!(kept(&mut judge, &batches, &known), [expected], "{known:?}");
+        }
+    }
+
+    #[test]
+    fn a_tombstone_goes_when_it_is_old_and_everything_before_it_was_read() {
+        let old = 9 * DAY - 1;
+        let timed = |timestamp| [batch(5, 0, &[(A, false, timestamp)])];
+        for (timestamp, goes) in [(old, true), (9 * DAY, false), (20 * DAY, false), (-1, false)] {
+            let mut judge = Judge::new(rules(), true);
+            assert_eq!(kept(&mut judge, &timed(timestamp), &[(b"a", 5)]), [[!goes]], "{timestamp}");
+            assert_eq!(judge.lowest_tombstone, if goes { i64::MAX } else { 5 });
+        }
+        let mut judge = Judge::new(rules(), false);
+        assert_eq!(kept(&mut judge, &timed(old), &[(b"a", 5)]), [[true]]);
+        assert_eq!(kept(&mut judge, &timed(old), &[(b"a", 6)]), [[false]], "superseded all the same");
+        let mut judge = Judge::new(rules(), true);
+        assert_eq!(kept(&mut judge, &timed(old), &[]), [[true]], "the view does not know it");
+        let mut unreadable = batch(5, 0, &[(B, true, 0)]);
+        unreadable[60] = 2;
+        let batches = [timed(old)[0].clone(), unreadable, batch(6, 0, &[(A, false, old)])];
+        let both = kept(&mut Judge::new(rules(), true), &batches[..1], &[(b"a", 5)]);
+        assert_eq!(both, [[false]]);
+        let mut judge = Judge::new(rules(), true);
+        let flags = kept(&mut judge, &batches[1..], &[(b"a", 6)]);
+        assert_eq!((&flags[1], judge.readable), (&vec![true], false), "behind what could not be read");
+    }
+
+    #[test]
+    fn with_the_brokers_clock_the_batch_says_how_old_a_tombstone_is() {
+        let mut judge = Judge::new(rules(), true);
+        let records = [(A, false, 0), (B, true, 10 * DAY)];
+        let own = [batch(5, 0, &records)];
+        let brokers = [batch(5, 8, &records)];
+        assert_eq!(kept(&mut judge, &own, &[(b"a", 5)]), [[false, true]]);
+        assert_eq!(kept(&mut judge, &brokers, &[(b"a", 5)]), [[true, true]]);
+    }
+
+    #[test]
+    fn records_without_a_key_and_control_batches_stay() {
+        let mut judge = Judge::new(rules(), true);
+        let keyless = batch(5, 0, &[(None, true, 0), (None, false, 0), (Some(b""), true, 0)]);
+        let control = batch(8, 0x20, &[(A, true, 0)]);
+        let known: [(&[u8], i64); 2] = [(b"", 100), (b"a", 100)];
+        assert_eq!(kept(&mut judge, &[keyless, control], &known), [vec![true, true, false], vec![true]]);
+    }
+
+    #[test]
+    fn a_chunk_is_bounded_and_its_keys_are_asked_for_once() {
+        let records = vec![(A, true, 0); CHUNK_RECORDS / 2];
+        let batches: Vec<_> = (0..3).map(|i| batch(i * records.len() as i64, 0, &records)).collect();
+        let (bytes, len) = (batches.concat(), batches[0].len());
+        let found: Vec<_> = batches
+            .iter()
+            .enumerate()
+            .map(|(i, b)| (Header::read(b).unwrap(), i * len..(i + 1) * len))
+            .collect();
+        let mut known = Known(vec![(b"a", 7)], 0);
+        let mut judge = Judge::new(rules(), true);
+        assert_eq!(judge.judge(&bytes, &found, &mut known).unwrap(), 2);
+        assert_eq!(known.1, 1);
+        assert!(matches!(judge.verdict(0), Verdict::Part(_)) && judge.verdict(1) == Verdict::Whole);
+        assert_eq!(judge.judge(&bytes, &found[2..], &mut known).unwrap(), 1);
+    }
+}

@@ -341,7 +341,7 @@ impl Log {
     /// The last step of a clean stop: syncs what is unsynced, completes the index and the mark. Blocks.
     pub fn close(&mut self) -> io::Result<()> {
         assert!(self.syncing.is_none(), "the last sync has been handed back");
-        assert!(!self.is_cleaning(), "the last clean and swap have been handed back");
+        assert!(!self.is_swapping(), "the last swap has been handed back");
         if self.fenced {
             return Err(io::Error::other("the log was fenced by an earlier error"));
         }

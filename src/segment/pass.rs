@@ -104,7 +104,7 @@ impl Log {
         let sum = |segments: &mut dyn Iterator<Item = &Segment>| segments.map(|s| s.size).sum::<u64>();
         let (all, bytes) =
             (sum(&mut segments.iter().copied()), sum(&mut segments.iter().copied().filter(is_dirty)));
-        let first = segments.iter().position(|s| is_dirty(s)).filter(|_| bytes > 0);
+        let first = segments.iter().position(is_dirty).filter(|_| bytes > 0);
         let overdue = first.is_some_and(|first| {
             let before = first.checked_sub(1).map(|i| segments[i].max_timestamp);
             let waited = settings.now_ms.saturating_sub(begun(segments[first], before));
@@ -160,25 +160,18 @@ impl Log {
                 return Err(e);
             }
         };
-        let what = match (outcome.rewritten, intact) {
+        let Outcome { rewritten, readable, lowest_tombstone, .. } = outcome;
+        let what = match (rewritten, intact) {
             (Some(rewritten), Some(at)) => self.replace(at, &done.sources, rewritten),
             (Some(_), None) => What::Discard { base: done.sources[0].base },
             (None, _) => What::Nothing,
         };
-        let mut progress = None;
-        if !matches!(what, What::Discard { .. }) {
-            let outcome = Outcome { rewritten: None, ..outcome };
-            progress = self.advance(done.sources.last(), &outcome);
-        }
-        if matches!(what, What::Nothing) && progress.is_none() {
-            return Ok(None);
-        }
-        let base = match &what {
-            What::Replace { bases, .. } => Some(bases[0]),
-            _ => None,
+        let progress = match what {
+            // What is left of the group comes again.
+            What::Discard { .. } => None,
+            _ => self.advance(done.sources.last(), readable, lowest_tombstone),
         };
-        self.cleaning.busy = Busy::Swapping { base, progress };
-        Ok(Some(Swap { dir: self.dir.clone(), names: self.names.clone(), what, progress }))
+        Ok(self.hand_out(what, progress))
     }
 
     /// Takes the outcome of the swap that was under way. After an error the log is fenced for good: nobody knows which
@@ -200,9 +193,15 @@ impl Log {
         Ok(())
     }
 
-    /// Whether a clean or swap is under way: its outcome has to be handed back before the log is closed.
+    /// Whether a clean or swap is under way.
     pub fn is_cleaning(&self) -> bool {
         !matches!(self.cleaning.busy, Busy::No)
+    }
+
+    /// Whether a swap is under way: its outcome has to be handed back before the log is closed. A clean may be dropped
+    /// then; what it has written is removed by the next start.
+    pub fn is_swapping(&self) -> bool {
+        matches!(self.cleaning.busy, Busy::Swapping { .. })
     }
 
     /// The end of the last whole pass, durably in place: of two records of a key below, the older one is gone, unless
@@ -238,8 +237,8 @@ impl Log {
         let first = self.segments.partition_point(|s| s.base < pass.next);
         let mut group: Vec<Source> = Vec::new();
         let mut bytes = 0;
-        for segment in self.segments.range(first..).take_while(|s| s.end <= pass.upto && s.is_settled()) {
-            if segment.has_holes() {
+        for segment in self.segments.range(first..).take_while(|s| s.end <= pass.upto) {
+            if segment.has_holes() || !segment.is_settled() {
                 if !group.is_empty() {
                     break;
                 }
@@ -286,12 +285,22 @@ impl Log {
         What::Replace { bases, mark: self.begin_mark(), index }
     }
 
+    fn hand_out(&mut self, what: What, progress: Option<Progress>) -> Option<Swap> {
+        let base = match &what {
+            What::Nothing if progress.is_none() => return None,
+            What::Replace { bases, .. } => Some(bases[0]),
+            _ => None,
+        };
+        self.cleaning.busy = Busy::Swapping { base, progress };
+        Some(Swap { dir: self.dir.clone(), names: self.names.clone(), what, progress })
+    }
+
     /// Notes a group that was gone through; what the pass has reached if it was the last.
-    fn advance(&mut self, last: Option<&Source>, outcome: &Outcome) -> Option<Progress> {
+    fn advance(&mut self, last: Option<&Source>, readable: bool, lowest_tombstone: i64) -> Option<Progress> {
         let pass = self.cleaning.pass.as_mut().expect("a pass is under way");
         pass.next = last.map_or(pass.upto, |last| last.end);
-        pass.readable &= outcome.readable;
-        pass.lowest_tombstone = pass.lowest_tombstone.min(outcome.lowest_tombstone);
+        pass.readable &= readable;
+        pass.lowest_tombstone = pass.lowest_tombstone.min(lowest_tombstone);
         if pass.next < pass.upto {
             return None;
         }

@@ -227,3 +227,104 @@ fn joined(first: &Header, second: &Header) -> Option<Header> {
         ..*first
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use krappy_wire::batch::Records;
+
+    use super::super::testing::batch;
+    use super::*;
+    use crate::disk::sim::SimDisk;
+    use crate::disk::{Disk, Open};
+
+    fn begin(sim: &SimDisk, base: i64) -> Rewrite {
+        Rewrite::new(sim.open(Path::new("/f"), Open::Replace).unwrap(), base, 1)
+    }
+
+    /// Base offset, last offset and record count of every batch in the file; all of them are intact.
+    fn batches(sim: &SimDisk) -> Vec<(i64, i64, i32)> {
+        let bytes = sim.raw(Path::new("/f")).unwrap();
+        let (mut at, mut found) = (0, Vec::new());
+        while at < bytes.len() {
+            let (header, batch) = batch::first(&bytes[at..]).unwrap();
+            found.push((header.base_offset, header.last_offset(), header.record_count));
+            at += batch.len();
+        }
+        found
+    }
+
+    fn header(base: i64, last_offset_delta: i32) -> Header {
+        Header { last_offset_delta, ..Header::read(&batch(base, 1, 1_000)).unwrap() }
+    }
+
+    #[test]
+    fn empty_neighbours_become_one_batch_unless_one_has_to_stay_alone() {
+        let sim = SimDisk::new(1);
+        let mut out = begin(&sim, 10);
+        let whole = batch(10, 3, 1_000);
+        out.push(&Header::read(&whole).unwrap(), &whole).unwrap();
+        for (base, alone) in [(13, false), (15, false), (17, true), (19, false), (21, false)] {
+            out.push_empty(&header(base, 1), alone).unwrap();
+        }
+        let done = out.finish().unwrap();
+        assert_eq!(batches(&sim), [(10, 12, 3), (13, 16, 0), (17, 18, 0), (19, 22, 0)]);
+        let entries: Vec<_> = done.entries.iter().map(|e| e.relative).collect();
+        assert_eq!(entries, [0, 3, 7, 9, 13]);
+        let durable = sim.raw_durable(Path::new("/f")).unwrap();
+        assert_eq!(durable.len() as u32, done.entries[4].position);
+    }
+
+    #[test]
+    fn no_batch_spans_more_offsets_than_its_header_can_say() {
+        let sim = SimDisk::new(1);
+        let mut out = begin(&sim, 0);
+        out.push_empty(&header(0, i32::MAX - 1), false).unwrap();
+        out.push_empty(&header(i64::from(i32::MAX), 0), false).unwrap();
+        out.push_empty(&header(i64::from(i32::MAX) + 1, 0), false).unwrap();
+        out.finish().unwrap();
+        let most = i64::from(i32::MAX);
+        assert_eq!(batches(&sim), [(0, most, 0), (most + 1, most + 1, 0)]);
+    }
+
+    #[test]
+    fn a_joined_batch_is_as_young_as_its_youngest_part_and_nobodys() {
+        let by = Header { producer_id: 7, producer_epoch: 1, base_sequence: 5, ..header(0, 0) };
+        let second = Header { base_offset: 1, max_timestamp: 9_000, attributes: 4 | 8, ..by };
+        let both = joined(&emptied(&by), &emptied(&second)).unwrap();
+        assert_eq!((both.max_timestamp, both.producer_id, both.base_sequence), (9_000, -1, -1));
+        let alone = emptied(&second);
+        assert_eq!((alone.producer_id, alone.attributes, alone.size()), (7, 8, batch::HEADER));
+    }
+
+    #[test]
+    fn going_back_leaves_what_was_there_before() {
+        let sim = SimDisk::new(1);
+        let mut out = begin(&sim, 0);
+        out.push_empty(&header(0, 4), false).unwrap();
+        let place = out.place().unwrap();
+        let late = batch(5, 2, 5_000);
+        out.push(&Header::read(&late).unwrap(), &late).unwrap();
+        out.push_empty(&header(7, 0), false).unwrap();
+        out.go_back(&place).unwrap();
+        let done = out.finish().unwrap();
+        assert_eq!(batches(&sim), [(0, 4, 0)]);
+        assert_eq!((done.entries.len(), done.entries[1].max_timestamp), (2, 1_000));
+    }
+
+    #[test]
+    fn a_thinned_batch_keeps_its_span_and_what_is_left_of_its_records() {
+        let whole = batch(10, 4, 1_000);
+        let (header, bytes) = thinned(&whole, &[false, true, true, false], 1 << 20).unwrap();
+        assert_eq!((header.base_offset, header.last_offset(), header.record_count), (10, 13, 2));
+        assert_eq!((header.base_timestamp, header.max_timestamp), (1_000, 1_002));
+        let (_, same) = batch::first(&bytes).unwrap();
+        let left: Vec<_> = Records::new(same).unwrap().map(|r| r.unwrap()).collect();
+        assert_eq!(
+            left.iter().map(|r| (r.offset, r.timestamp)).collect::<Vec<_>>(),
+            [(11, 1_001), (12, 1_002)]
+        );
+        assert_eq!(left[0].value, Some(&b"value 11"[..]));
+    }
+}

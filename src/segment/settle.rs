@@ -8,6 +8,10 @@
 //! Below the mark's segment nothing else makes such files: a recovery that copies a tail moves the mark only after the
 //! original was cut, durably. So the longer one holds what the cleaner has left of the others, and they go.
 //!
+//! A cleaned segment that reaches over no other one may still owe its name to a rename that is not durable, or that a
+//! failed sync has doomed: then a loss of power would bring the old file back, and with it what tombstones hid that
+//! have gone since. Its index is still missing then, so a cleaned segment without an index is copied, too.
+//!
 //! Invariants: a segment is removed only if the one before it is intact from its first to its last batch and ends
 //! exactly at or behind the end of the removed one; and not before a copy of that one, which no failed sync of the
 //! directory can have doomed, has its name durably. If the longer one is damaged, it is left to the survey, which cuts
@@ -31,13 +35,13 @@ impl Opening<'_> {
         while let Some((base, len)) = self.found.segments.get(at).copied().filter(|s| self.is_below_mark(s.0))
         {
             let covered = self.covered(at, base, len)?;
-            if covered > 0 {
+            if covered > 0 || self.lacks_index_after_clean(base, len)? {
                 self.copy_over_itself(base, len)?;
+                self.changed = true;
                 for (old, _) in self.found.segments.drain(at + 1..=at + covered) {
                     remove_segment(&**self.disk, self.dir, old)?;
                     self.found.indexes.retain(|(index, _)| *index != old);
                     self.report.removed.push(log_name(old));
-                    self.changed = true;
                 }
             }
             at += 1;
@@ -47,6 +51,21 @@ impl Opening<'_> {
 
     fn is_below_mark(&self, base: i64) -> bool {
         base < self.mark.durable.segment
+    }
+
+    /// Whether there is no index, and some batch has fewer records than it spans offsets.
+    fn lacks_index_after_clean(&self, base: i64, len: u64) -> io::Result<bool> {
+        if self.found.indexes.iter().any(|(index, _)| *index == base) {
+            return Ok(false);
+        }
+        let file = self.open(base)?;
+        let mut walk = Walk::new(&*file, 0, base, len, false);
+        while let Step::Batch(header, _) = walk.step()? {
+            if header.record_count <= header.last_offset_delta {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// How many of the segments that follow number `at` lie wholly within it.

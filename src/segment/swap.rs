@@ -17,7 +17,8 @@
 //! * The old index of A never lies beside A': its removal is durable before the rename begins.
 //! * Once 3 is durable, A' alone holds all that is left of the group. Of B and C any part may still be there. A start
 //!   sees that A' reaches over them and removes them ([`settle`]); before, it copies A' to a new file, because what it
-//!   sees may be a rename that is not durable yet, and must be before B and C go.
+//!   sees may be a rename that is not durable yet, and must be before B and C go. For the same reason it copies a
+//!   cleaned file that has no index yet and nothing to reach over.
 //! * The mark on disk never names A, B or C, so no start looks into them for the end of what is durable.
 //!
 //! Invariant: nothing of the group is removed before the file that replaces it has its name durably. After an error

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use krappy_wire::batch::Builder;
 
-use super::{AppendError, Appended, Log, LogSettings, Read, ReadError, Recovery};
+use super::{
+    AppendError, Appended, CleanSettings, CleanStep, Log, LogSettings, Newest, Read, ReadError, Recovery,
+};
 use crate::chunk::Buffers;
 use crate::disk::Disk;
 use crate::disk::sim::SimDisk;
@@ -115,6 +117,34 @@ impl Bench {
                 self.batches.iter().filter(|(b, bytes)| *b < next && last(*b, bytes) >= at).collect();
             assert_eq!(bytes, expected.iter().flat_map(|(_, b)| b.clone()).collect::<Vec<_>>(), "from {at}");
             at = next;
+        }
+    }
+}
+
+/// Cleans whatever can be cleaned.
+pub fn clean(bench: &mut Bench, newest: &mut dyn Newest) {
+    let settings = CleanSettings {
+        now_ms: bench.wall,
+        delete_retention_ms: 0,
+        min_lag_ms: 0,
+        max_lag_ms: i64::MAX,
+        min_dirty_ratio: 0.0,
+        segment_bytes: 10 * settings().segment_bytes,
+        index_interval_bytes: settings().index_interval_bytes,
+        inflate_cap: 1 << 20,
+        keep_headers: Arc::default(),
+    };
+    let covered = bench.log.end_offset();
+    while let Some(clean) = bench.log.begin_clean(&settings, covered) {
+        let mut step = CleanStep::More(clean);
+        let done = loop {
+            step = match step {
+                CleanStep::More(clean) => clean.step(&*bench.disk, newest, 1 << 20),
+                CleanStep::Done(done) => break done,
+            };
+        };
+        if let Some(swap) = bench.log.cleaned(done).unwrap() {
+            bench.log.swapped(swap.run(&*bench.disk)).unwrap();
         }
     }
 }

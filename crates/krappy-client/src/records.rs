@@ -201,7 +201,7 @@ impl Piece {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use krappy_wire::batch::Builder;
+    use krappy_wire::batch::{self, Builder};
 
     fn batch(base: i64, values: &[&str]) -> Vec<u8> {
         let mut out = Vec::new();
@@ -238,6 +238,23 @@ mod tests {
         assert_eq!(seen, [(2, b"c".to_vec()), (3, b"d".to_vec())]);
         assert_eq!((records.len(), position), (2, 4));
         assert_eq!(records.iter().next().unwrap().headers.len(), 1);
+    }
+
+    #[test]
+    fn a_position_moves_over_batches_that_were_cleaned() {
+        let whole = batch(0, &["a", "b", "c"]);
+        let (header, _) = batch::first(&whole).unwrap();
+        let kept = batch::Records::new(&whole).unwrap().nth(1).unwrap().unwrap();
+        let (mut thinned, mut empty) = (Vec::new(), Vec::new());
+        batch::with_records(&header, 1, kept.encoded, &mut thinned);
+        let gone = batch::Header { base_offset: 3, last_offset_delta: 96, ..header };
+        batch::with_records(&gone, 0, &[], &mut empty);
+        let (records, position, result) = add([thinned, empty.clone()].concat(), 0);
+        result.unwrap();
+        let seen: Vec<_> = records.iter().map(|r| (r.offset, r.value.unwrap().to_vec())).collect();
+        assert_eq!((seen, records.len(), position), (vec![(1, b"b".to_vec())], 1, 100));
+        let (records, position, result) = add(empty, 50);
+        assert!(result.is_ok() && records.is_empty() && position == 100);
     }
 
     #[test]

@@ -42,6 +42,15 @@ struct Names {
 struct NameChange {
     what: NameWhat,
     doomed: bool,
+    /// Of a doomed change: names that were written anew since, durably, and so can be built on again.
+    healed: Vec<Name>,
+}
+
+impl NameChange {
+    /// The names that a crash takes back with this change.
+    fn at_stake(&self) -> impl Iterator<Item = &Name> {
+        self.what.names().filter(|name| !self.healed.contains(name))
+    }
 }
 
 /// One name: the directory and the entry in it.
@@ -177,11 +186,14 @@ impl Tree {
         self.spread_doom();
         let mut needed: BTreeSet<Name> = BTreeSet::new();
         let (mut covered, mut rest) = (Vec::new(), Vec::new());
-        for change in self.unsynced.drain(..).rev() {
+        for mut change in self.unsynced.drain(..).rev() {
             if !change.doomed && change.what.names().any(|n| n.0 == dir || needed.contains(n)) {
                 needed.extend(change.what.names().cloned());
                 covered.push(change);
             } else {
+                if change.doomed {
+                    change.healed.extend(change.what.names().filter(|n| needed.contains(n)).cloned());
+                }
                 rest.push(change);
             }
         }
@@ -195,11 +207,11 @@ impl Tree {
         let mut doomed: BTreeSet<Name> = BTreeSet::new();
         for change in &mut self.unsynced {
             change.doomed |= change.what.needs().is_some_and(|n| doomed.contains(n));
-            for name in change.what.names() {
-                if change.doomed {
-                    doomed.insert(name.clone());
-                } else {
-                    // Whoever writes the entry anew has it written again.
+            if change.doomed {
+                doomed.extend(change.at_stake().cloned());
+            } else {
+                // Whoever writes the entry anew has it written again.
+                for name in change.what.names() {
                     doomed.remove(name);
                 }
             }
@@ -208,7 +220,7 @@ impl Tree {
 
     fn rename_now(&mut self, what: NameWhat) {
         what.apply(&mut self.nodes, |names| &mut names.visible);
-        self.unsynced.push(NameChange { what, doomed: false });
+        self.unsynced.push(NameChange { what, doomed: false, healed: Vec::new() });
     }
 
     /// Splits a path into its directory and last name.
@@ -346,7 +358,7 @@ impl Tree {
             if lucky && !change.doomed && !change.what.names().any(|n| lost.contains(n)) {
                 change.what.apply(&mut self.nodes, |names| &mut names.durable);
             } else {
-                lost.extend(change.what.names().cloned());
+                lost.extend(change.at_stake().cloned());
             }
         }
     }
