@@ -433,9 +433,11 @@ fn record_size(record: &krappy_wire::native::PlainRecord<'_>) -> usize {
 
 /// The part of a topic's settings that its logs need.
 pub fn log_settings(settings: &TopicSettings) -> LogSettings {
+    // Only sealed segments are cleaned.
+    let soonest = if settings.cleanup.compacts() { settings.max_compaction_lag_ms as u64 } else { u64::MAX };
     LogSettings {
         segment_bytes: settings.segment_bytes,
-        segment_ms: settings.segment_ms,
+        segment_ms: settings.segment_ms.min(soonest),
         index_interval_bytes: settings.index_interval_bytes,
     }
 }

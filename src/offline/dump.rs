@@ -13,8 +13,8 @@ use crate::segment::{Name, classify, index, mark, progress};
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
-/// Prints a `.log`, `.index`, `mark`, `cleaned` or `torn-` file, or a `.run` or `MANIFEST-` of a view; with `records`, each
-/// record of uncompressed batches as well.
+/// Prints a `.log`, `.index`, `mark`, `cleaned` or `torn-` file, or a `.run` or `MANIFEST-` of a view; with `records`,
+/// each record of uncompressed batches as well.
 pub fn dump(disk: &dyn Disk, path: &Path, records: bool, out: &mut dyn Write) -> io::Result<()> {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     match classify(name) {

@@ -38,14 +38,26 @@ impl Opening<'_> {
             if covered > 0 || self.lacks_index_after_clean(base, len)? {
                 self.copy_over_itself(base, len)?;
                 self.changed = true;
-                for (old, _) in self.found.segments.drain(at + 1..=at + covered) {
-                    remove_segment(&**self.disk, self.dir, old)?;
-                    self.found.indexes.retain(|(index, _)| *index != old);
-                    self.report.removed.push(log_name(old));
+                let old: Vec<_> = self.found.segments.drain(at + 1..=at + covered).collect();
+                for (old, len) in old {
+                    self.let_go(old, len)?;
                 }
             }
             at += 1;
         }
+        Ok(())
+    }
+
+    /// Removes a segment whose place was taken. One that is not intact is kept aside: a swap leaves no such file, so
+    /// nobody knows what it is.
+    fn let_go(&mut self, old: i64, len: u64) -> io::Result<()> {
+        if self.intact_end(old, len)?.is_none() {
+            self.set_aside(old, len)?;
+        } else {
+            self.report.removed.push(log_name(old));
+        }
+        remove_segment(&**self.disk, self.dir, old)?;
+        self.found.indexes.retain(|(index, _)| *index != old);
         Ok(())
     }
 

@@ -211,7 +211,8 @@ impl Opening<'_> {
         Ok(())
     }
 
-    fn set_aside(&mut self, base: i64, len: u64) -> io::Result<()> {
+    /// Gives a whole segment file the name of a side file.
+    pub(super) fn set_aside(&mut self, base: i64, len: u64) -> io::Result<()> {
         let name = torn::keep_file(&**self.disk, self.dir, base, &log_name(base))?;
         self.note_torn(name, len);
         Ok(())
