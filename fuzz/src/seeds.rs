@@ -1,8 +1,12 @@
 //! The corpus that fuzzing starts from: one small valid input for each shape, made by the encoder, so that it follows
 //! the formats when they change. `cargo run --example seed` writes it; the same seeds come out every time.
 
-use krappy::disk::sim::Rng;
-use krappy::segment::index::{self, Entry};
+use std::path::Path;
+
+use krappy::disk::sim::{Rng, SimDisk};
+use krappy::lsm::block::BlockBuilder;
+use krappy::lsm::{Edit, Entry, Kind, RunMeta, RunWriter, Tip, manifest, record};
+use krappy::segment::index;
 use krappy::segment::mark::{Boundary, Mark};
 use krappy::segment::quarantine::{self, Hole};
 use krappy_wire::batch::{Builder, ProducerSequence};
@@ -37,6 +41,9 @@ pub fn all() -> Vec<Seed> {
         ("lsm_model", histories()),
         ("segment_bytes", partitions()),
         ("segment_recover", crashes()),
+        ("block", blocks()),
+        ("run_file", runs()),
+        ("manifest", manifests()),
     ] {
         for (i, bytes) in inputs.into_iter().enumerate() {
             seeds.push(Seed { target, name: format!("seed-{i:02}"), bytes });
@@ -177,8 +184,8 @@ pub fn batches() -> Vec<Vec<u8>> {
 }
 
 fn indexes() -> Vec<Vec<u8>> {
-    let entry = |n: u32| Entry { relative: n * 7, position: n * 4_100, max_timestamp: i64::from(n) };
-    let entries = [Entry::START, entry(1), entry(2), entry(9)];
+    let entry = |n: u32| index::Entry { relative: n * 7, position: n * 4_100, max_timestamp: i64::from(n) };
+    let entries = [index::Entry::START, entry(1), entry(2), entry(9)];
     let bytes: Vec<u8> = entries.iter().flat_map(|e| index::encode(4711, e)).collect();
     let whole = [&index::header(4711)[..], &bytes].concat();
     vec![whole[..index::HEADER].to_vec(), whole[..whole.len() - 1].to_vec(), whole]
@@ -248,6 +255,87 @@ fn crashes() -> Vec<Vec<u8>> {
         vec![3, 8, 2, 5, 0, 1, 0, 1, 0, 8, 30],
         vec![2, 8, 4, 4, 20, 1, 1, 0, 9, 1, 30],
     ]
+}
+
+/// A few entries in order: versions of a key, a tombstone, keys that share their beginnings, and the empty one.
+fn entries() -> Vec<Entry<'static>> {
+    let put = |key, seq, value| Entry { key, seq, kind: Kind::Put, value };
+    let tombstone = |key, seq| Entry { kind: Kind::Tombstone, ..put(key, seq, b"") };
+    vec![
+        put(b"", 3, b"of the empty key"),
+        put(b"apple", 300, b"red"),
+        tombstone(b"apple", 4),
+        put(b"apple", 0, b"green"),
+        put(b"apples", 70_000, &[b'x'; 100]),
+        tombstone(b"b\0", 9),
+        put(b"key", 7, b""),
+    ]
+}
+
+fn blocks() -> Vec<Vec<u8>> {
+    let build = |entries: &[Entry<'_>], interval| {
+        let (mut builder, mut out) = (BlockBuilder::new(interval), Vec::new());
+        entries.iter().for_each(|entry| builder.add(entry));
+        builder.finish(&mut out);
+        out
+    };
+    vec![build(&entries()[..1], 16), build(&entries(), 16), build(&entries(), 2), build(&entries(), 1)]
+}
+
+/// Runs of number 42: of one entry, of a few, and of several blocks.
+fn runs() -> Vec<Vec<u8>> {
+    let values = [[1; 5_000], [2; 5_000]];
+    let mut large = entries();
+    large.extend((0..4).map(|n| Entry {
+        key: b"large",
+        seq: 9 - n,
+        kind: Kind::Put,
+        value: &values[n as usize % 2][..3_000],
+    }));
+    [&entries()[..1], &entries(), &large]
+        .map(|entries| {
+            let disk = SimDisk::new(1);
+            let mut writer = RunWriter::create(&disk, Path::new("/"), 42).expect("the disk is in order");
+            entries.iter().for_each(|entry| writer.add(*entry).expect("the disk is in order"));
+            writer.finish().expect("the disk is in order");
+            disk.raw(Path::new("/000042.run")).expect("it has just been written")
+        })
+        .to_vec()
+}
+
+/// Manifests of number 7: empty, with a snapshot of runs, with edits, and with a torn one.
+fn manifests() -> Vec<Vec<u8>> {
+    let run = |number: u64, smallest: &[u8], largest: &[u8]| RunMeta {
+        number,
+        bytes: 1_000,
+        entries: 9,
+        tombstones: 2,
+        smallest: smallest.to_vec(),
+        largest: largest.to_vec(),
+        min_seq: 3,
+        max_seq: 3 + number as i64,
+    };
+    let added = vec![(0, run(1, b"", b"z")), (0, run(2, b"a", b"b")), (1, run(3, b"key", b"key"))];
+    let first = Edit { covered: Some(7), added, ..Edit::default() };
+    let tip = Tip::empty().with(first).expect("it makes sense");
+    let merge = Edit {
+        horizon: Some(5),
+        added: vec![(1, run(4, b"", b"b"))],
+        removed: vec![1, 2],
+        ..Edit::default()
+    };
+    let begin = |tip: &Tip| {
+        let header = manifest::header(7).to_vec();
+        [header, record::snapshot(tip, 7, manifest::HEADER as u64), vec![0; record::TRACE]].concat()
+    };
+    let mut edited = begin(&tip);
+    for edit in [&merge, &Edit { covered: Some(20), ..Edit::default() }] {
+        let at = edited.len() as u64;
+        edited.extend(record::edit(edit, 7, at));
+        edited.extend(record::trace(7, at));
+    }
+    let torn = edited[..edited.len() - record::TRACE - 3].to_vec();
+    vec![begin(&Tip::empty()), begin(&tip), edited, torn]
 }
 
 fn batch(base: i64, by: Option<ProducerSequence>, fill: impl FnOnce(&mut Builder, &mut Vec<u8>)) -> Vec<u8> {

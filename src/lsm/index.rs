@@ -20,12 +20,13 @@ use super::{Entry, Kind};
 #[derive(Debug)]
 pub struct IndexBuilder(BlockBuilder);
 
-impl IndexBuilder {
-    /// An empty index.
-    pub fn new() -> Self {
+impl Default for IndexBuilder {
+    fn default() -> Self {
         IndexBuilder(BlockBuilder::new(1))
     }
+}
 
+impl IndexBuilder {
     /// Adds the first block, which begins with this key.
     pub fn first(&mut self, key: &[u8]) {
         self.add(key, i64::MAX, 0);
@@ -130,7 +131,7 @@ mod tests {
     use super::*;
 
     fn sample() -> Vec<u8> {
-        let mut builder = IndexBuilder::new();
+        let mut builder = IndexBuilder::default();
         builder.first(b"apple");
         builder.block((b"apple", 70), b"banana", 100);
         builder.block((b"banana", 9), b"banana", 200);
@@ -164,7 +165,7 @@ mod tests {
     #[test]
     fn fences_are_as_short_as_they_can_be() {
         let long = [b'k'; 5_000];
-        let mut builder = IndexBuilder::new();
+        let mut builder = IndexBuilder::default();
         builder.first(b"a");
         builder.block((b"a", 1), &long, 100);
         let mut out = Vec::new();

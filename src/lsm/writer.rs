@@ -54,7 +54,7 @@ impl RunWriter {
             number,
             block: BlockBuilder::new(block::RESTART),
             filter: FilterBuilder::default(),
-            index: IndexBuilder::new(),
+            index: IndexBuilder::default(),
             pending: Vec::new(),
             written: 0,
             entries: 0,
@@ -106,7 +106,7 @@ impl RunWriter {
         let index = self.end();
         let last = (&self.last.0[..], self.last.1);
         let mut bytes = Vec::new();
-        std::mem::replace(&mut self.index, IndexBuilder::new()).finish(last, filter, &mut bytes);
+        std::mem::take(&mut self.index).finish(last, filter, &mut bytes);
         self.append_sealed(|_, out| out.append(&mut bytes));
         let footer = Footer {
             number: self.number,
