@@ -213,7 +213,7 @@ impl Tree {
     }
 
     /// Takes the result of a merge. After an error nothing has changed, and it may be tried again; but an error of the
-    /// manifest comes back each time.
+    /// manifest comes back each time, and so does `InvalidData`, which means that a run is damaged.
     pub fn merged(&mut self, done: Merged) -> io::Result<()> {
         self.merging.take().expect("a merge is under way");
         let (change, outcome) = done.result?;
@@ -298,7 +298,7 @@ impl Tree {
     pub fn iter(&self, range: &KeyRange, as_of: i64, reverse: bool, access: Access) -> TreeIter<'_> {
         let tables = self.memtables().map(|(_, table)| table.range(range.from(), range.to(), as_of));
         let tables = tables.map(Source::table);
-        let sources = tables.chain(self.version.sources(access)).collect();
+        let sources = tables.chain(self.version.sources(range, access)).collect();
         TreeIter::new(sources, range.clone(), as_of, reverse)
     }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::levels::RunShape;
 use super::sources::{Chain, Source};
 use super::store::Change;
-use super::{Access, Kind, LEVELS, ReadError, Run};
+use super::{Access, KeyRange, Kind, LEVELS, ReadError, Run};
 
 /// The run files of a tree, for reading on any thread. Memtables are not in it.
 pub struct Version {
@@ -79,8 +79,10 @@ impl Version {
         upper.chain(lower.filter_map(move |(level, runs)| Some((level, run_of(runs, key)?))))
     }
 
-    pub(super) fn sources(&self, access: Access) -> impl Iterator<Item = Source<'_>> {
-        self.parts().map(move |runs| Source::runs(runs, access))
+    /// What a scan of a range has to read; runs that lie beside it are not touched.
+    pub(super) fn sources(&self, range: &KeyRange, access: Access) -> impl Iterator<Item = Source<'_>> {
+        let within = self.parts().map(|runs| clip(runs, range)).filter(|runs| !runs.is_empty());
+        within.map(move |runs| Source::runs(runs, access))
     }
 
     /// Disjoint runs that can be read as one: each of level 0, and all of each further level.
@@ -120,6 +122,24 @@ impl Version {
     }
 }
 
+/// Those of some disjoint runs that may hold keys of the range.
+fn clip<'a>(runs: &'a [Arc<Run>], range: &KeyRange) -> &'a [Arc<Run>] {
+    let from = match range.from() {
+        Bound::Unbounded => 0,
+        Bound::Included(key) | Bound::Excluded(key) => {
+            runs.partition_point(|run| run.meta().largest.as_slice() < key)
+        }
+    };
+    let to = match range.to() {
+        Bound::Unbounded => runs.len(),
+        Bound::Included(key) | Bound::Excluded(key) => {
+            runs.partition_point(|run| run.meta().smallest.as_slice() <= key)
+        }
+    };
+    // A range whose bounds contradict each other holds nothing.
+    runs.get(from..to).unwrap_or_default()
+}
+
 fn covers(run: &Run, key: &[u8]) -> bool {
     run.meta().smallest.as_slice() <= key && key <= run.meta().largest.as_slice()
 }
@@ -133,4 +153,32 @@ pub(super) fn run_of<'a>(runs: &'a [Arc<Run>], key: &[u8]) -> Option<&'a Arc<Run
 fn shape_of(run: &Run) -> RunShape<'_> {
     let meta = run.meta();
     RunShape { number: meta.number, bytes: meta.bytes, smallest: &meta.smallest, largest: &meta.largest }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lsm::testing::{Owned, disk, open_run, write_run};
+
+    #[test]
+    fn a_scan_touches_only_runs_that_may_hold_keys_of_its_range() {
+        let (_sim, disk) = disk(1);
+        let run = |number, keys: [&str; 2]| {
+            open_run(&*disk, &write_run(&*disk, number, &keys.map(|key| Owned::put(key, 1, "value"))))
+        };
+        let runs = [run(1, ["b", "d"]), run(2, ["f", "h"]), run(3, ["k", "m"])];
+        let touched = |from: &str, to: &str| {
+            let bound =
+                |key: &str| if key.is_empty() { Bound::Unbounded } else { Bound::Included(key.into()) };
+            let range = KeyRange { from: bound(from), to: bound(to) };
+            clip(&runs, &range).iter().map(|run| run.meta().number).collect::<Vec<_>>()
+        };
+        assert_eq!(touched("", ""), [1, 2, 3]);
+        assert_eq!(touched("d", "f"), [1, 2]);
+        assert_eq!(touched("g", "g"), [2]);
+        assert_eq!(touched("i", ""), [3]);
+        assert_eq!(touched("", "a"), []);
+        assert_eq!(touched("i", "j"), []);
+        assert_eq!(touched("m", "b"), []);
+    }
 }
