@@ -12,7 +12,7 @@ use std::thread::JoinHandle;
 
 use crate::api::{PartitionKey, ReplyTo, TopicKey};
 use crate::disk::{Disk, Space, remove_tree, replace_file, swap_file};
-use crate::lsm::{self, Flush, Flushed, Merge, Options, Step, Tree};
+use crate::lsm::{self, Flush, Flushed, Merge, Options, Step, Sweep, Tree};
 use crate::segment::{
     Clean, CleanStep, Log, LogSettings, Lookup, MarkWrite, Swap, Swapped, Sync, Synced, Unlink, Warm,
 };
@@ -53,6 +53,8 @@ pub enum Job {
     WarmView(Option<u64>, lsm::Warm),
     /// Read a part of the log for a view that is made again.
     Rebuild(PartitionKey, Box<Rebuild>),
+    /// Throw away what a tree has let go of: the last close of a removed file is what frees its blocks.
+    Sweep(Sweep),
     /// Do a step of cleaning a compacted partition.
     Clean(PartitionKey, Box<CleanJob>),
     /// Put a cleaned segment in the place of those that it was made from.
@@ -126,6 +128,8 @@ pub enum Done {
     ViewWarmed(Option<u64>, io::Result<()>),
     /// See [`Job::Rebuild`].
     Rebuilt(PartitionKey, Box<io::Result<Rebuilt>>),
+    /// See [`Job::Sweep`].
+    Swept,
     /// See [`Job::Clean`].
     Cleaned(PartitionKey, Box<(CleanStep, Survivors)>),
     /// See [`Job::Swap`].
@@ -155,6 +159,10 @@ impl Job {
             Job::Merge(partition, merge) => Done::MergeStep(partition, Box::new(merge.step(&**disk))),
             Job::WarmView(park, warm) => Done::ViewWarmed(park, warm.run()),
             Job::Rebuild(partition, rebuild) => Done::Rebuilt(partition, Box::new(rebuild.step())),
+            Job::Sweep(sweep) => {
+                sweep.run();
+                Done::Swept
+            }
             Job::Clean(partition, job) => {
                 let CleanJob { clean, mut newest } = *job;
                 let step = clean.step(&**disk, &mut newest, CLEAN_STEP);

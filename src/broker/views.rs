@@ -194,6 +194,12 @@ impl Broker {
                 self.jobs.push(Job::Merge(key, Box::new(merge)));
             }
         }
+        if !view.flushing
+            && !view.merging
+            && let Some(sweep) = tree.begin_sweep()
+        {
+            self.jobs.push(Job::Sweep(sweep));
+        }
         if let State::Rebuilding { rest, .. } = &mut view.state
             && tree.pressure() != Pressure::Stop
             && let Some(rest) = rest.take()
@@ -375,6 +381,7 @@ impl Broker {
             }
             Done::Cleaned(key, done) => self.clean_stepped(key, done.0, done.1, now),
             Done::Swapped(key, done) => self.clean_swapped(key, done),
+            Done::Swept => {}
             _ => unreachable!("only what concerns views is handed here"),
         }
     }
