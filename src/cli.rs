@@ -25,7 +25,12 @@ pub enum Command {
     /// Run the broker.
     Serve(Box<Loaded>),
     /// Verify a data folder.
-    Check(PathBuf),
+    Check {
+        /// The folder.
+        dir: PathBuf,
+        /// Compare views with their logs.
+        deep: bool,
+    },
     /// Repair a data folder.
     Repair {
         /// The folder.
@@ -75,7 +80,10 @@ pub fn parse(
         [] => serve(&[], around),
         ["serve", flags @ ..] => serve(flags, around),
         [first, ..] if first.starts_with('-') => serve(&words, around),
-        ["check", rest @ ..] => Ok(Command::Check(one_path("check DIR", rest)?)),
+        ["check", rest @ ..] => {
+            let (others, deep) = without("--deep", rest);
+            Ok(Command::Check { dir: one_path("check DIR [--deep]", &others)?, deep })
+        }
         ["repair", rest @ ..] => repair(rest),
         ["dump", rest @ ..] => Ok(Command::Dump(one_path("dump FILE", rest)?)),
         ["config", rest @ ..] => config(rest, around),
@@ -103,9 +111,15 @@ fn one_path(form: &str, rest: &[&str]) -> Result<PathBuf, Failure> {
     }
 }
 
+/// The words without a flag, and whether it was there.
+fn without<'a>(flag: &str, words: &[&'a str]) -> (Vec<&'a str>, bool) {
+    let others: Vec<&str> = words.iter().copied().filter(|word| *word != flag).collect();
+    let there = others.len() < words.len();
+    (others, there)
+}
+
 fn repair(rest: &[&str]) -> Result<Command, Failure> {
-    let dry_run = rest.contains(&"--dry-run");
-    let others: Vec<&str> = rest.iter().copied().filter(|word| *word != "--dry-run").collect();
+    let (others, dry_run) = without("--dry-run", rest);
     Ok(Command::Repair { dir: one_path("repair DIR [--dry-run]", &others)?, dry_run })
 }
 
@@ -225,7 +239,7 @@ krappy {version}, an event-streaming broker in one small binary and one poll loo
 
 Usage:
   krappy [serve] [flags]          run the broker; Ctrl-C stops it
-  krappy check DIR                verify a data folder, change nothing
+  krappy check DIR [--deep]       verify a data folder, change nothing; --deep compares views with logs
   krappy repair DIR [--dry-run]   put a damaged data folder in order, or say what that would take
   krappy dump FILE                show what a file of the data folder holds
   krappy config print [flags]     every setting, its value and where it came from
@@ -371,7 +385,9 @@ mod tests {
 
     #[test]
     fn the_other_commands_are_understood() {
-        assert_eq!(run("check d", &[]), Ok(Command::Check("d".into())));
+        for (line, deep) in [("check d", false), ("check d --deep", true), ("check --deep d", true)] {
+            assert_eq!(run(line, &[]), Ok(Command::Check { dir: "d".into(), deep }), "{line}");
+        }
         assert_eq!(run("dump f", &[]), Ok(Command::Dump("f".into())));
         for (line, dry_run) in
             [("repair d", false), ("repair d --dry-run", true), ("repair --dry-run d", true)]

@@ -28,7 +28,7 @@ fn main() -> ExitCode {
 fn run(command: Command) -> ExitCode {
     match command {
         Command::Serve(loaded) => serve(loaded.config),
-        Command::Check(dir) => check(dir),
+        Command::Check { dir, deep } => check(dir, deep),
         Command::Repair { dir, dry_run } => repair(dir, dry_run),
         Command::Dump(file) => dump(file),
         Command::Print(text) => print(&text),
@@ -47,9 +47,9 @@ fn serve(config: Config) -> ExitCode {
     ExitCode::from(krappy::serve::serve(config))
 }
 
-fn check(dir: PathBuf) -> ExitCode {
+fn check(dir: PathBuf, deep: bool) -> ExitCode {
     let mut out = io::stdout().lock();
-    match offline::check(&RealDisk, &dir, &mut out) {
+    match offline::check(&RealDisk, &dir, deep, &mut out) {
         Ok(result) => ExitCode::from(result.exit_code() as u8),
         Err(e) => failed(&dir, &e),
     }

@@ -4,6 +4,7 @@
 //! data folder, or any folder below it that holds a partition.
 
 mod check;
+mod deep;
 mod dump;
 mod pretend;
 mod repair;
@@ -63,7 +64,7 @@ mod tests {
     fn checked(bench: &Bench) -> (CheckResult, String) {
         let before = bench.sim.state_hash();
         let mut out = Vec::new();
-        let result = check(&*bench.disk, Path::new("/"), &mut out).unwrap();
+        let result = check(&*bench.disk, Path::new("/"), false, &mut out).unwrap();
         assert_eq!(bench.sim.state_hash(), before, "a check changes nothing");
         (result, String::from_utf8(out).unwrap())
     }

@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::{partitions, view};
+use super::{deep, partitions, view};
 use crate::disk::{self, Disk, File, Kind, Open};
 use crate::segment::index::{self, Entry};
 use crate::segment::mark::{self, Mark};
@@ -37,14 +37,15 @@ impl CheckResult {
     }
 }
 
-/// Checks every partition below `dir`, writing one line per segment file and one per problem.
-pub fn check(disk: &dyn Disk, dir: &Path, out: &mut dyn Write) -> io::Result<CheckResult> {
+/// Checks every partition below `dir`, writing one line per segment file and one per problem. With `deep`, the views of
+/// compacted partitions are compared with their logs.
+pub fn check(disk: &dyn Disk, dir: &Path, deep: bool, out: &mut dyn Write) -> io::Result<CheckResult> {
     let mut result = CheckResult::default();
     for dir in partitions(disk, dir)? {
         result.partitions += 1;
         writeln!(out, "{}", dir.display())?;
         let mut checker = Checker { disk, dir: &dir, out: &mut *out, result: &mut result };
-        checker.partition()?;
+        checker.partition(deep)?;
     }
     let CheckResult { partitions, files, batches, records, bytes, problems } = result;
     writeln!(
@@ -63,7 +64,7 @@ struct Checker<'a> {
 }
 
 impl Checker<'_> {
-    fn partition(&mut self) -> io::Result<()> {
+    fn partition(&mut self, deep: bool) -> io::Result<()> {
         let segments = self.list()?;
         let mark = self.mark(&segments)?;
         self.quarantine()?;
@@ -80,12 +81,16 @@ impl Checker<'_> {
             }
             expected = Some(end.max(expected.unwrap_or(0)));
         }
-        self.view()
+        let log_start = mark.map_or(0, |mark| mark.log_start);
+        self.view(deep.then_some((&segments[..], log_start)))
     }
 
-    fn view(&mut self) -> io::Result<()> {
+    fn view(&mut self, against: Option<(&[(i64, u64)], i64)>) -> io::Result<()> {
         let mut problems = Vec::new();
         view::check(self.disk, self.dir, self.out, &mut problems)?;
+        if let Some((segments, log_start)) = against {
+            deep::compare(self.disk, self.dir, segments, log_start, self.out, &mut problems)?;
+        }
         for what in problems {
             self.problem(&format!("{what}; the next start builds the view anew from the log"))?;
         }
