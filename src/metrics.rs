@@ -75,6 +75,26 @@ metrics! {
     view_flushes,
     /// Merges of run files.
     view_merges,
+    /// Flushes and merges of views that are under way.
+    views_busy,
+    /// Bytes of the run files of views.
+    view_bytes,
+    /// Run files of views.
+    view_runs,
+    /// Weight of the memtables of views, in bytes.
+    view_memtable_bytes,
+    /// Bytes of the runs that flushes have written since their views were opened.
+    view_flushed_bytes,
+    /// Bytes of the runs that merges have read, likewise.
+    view_merged_in_bytes,
+    /// Bytes of the runs that merges have written, likewise.
+    view_merged_out_bytes,
+    /// Looks into a run for one key, likewise; each reads one block.
+    view_run_looks,
+    /// Looks into a run that a filter has spared, likewise.
+    view_filter_hits,
+    /// Looks into a run that did not hold the key, though its filter said that it may, likewise.
+    view_filter_misses,
     /// Views that could not be written or read.
     view_failures,
     /// Bytes that the cleaner has gone through.

@@ -541,6 +541,7 @@ impl Broker {
         self.metrics.fenced_partitions = fenced as u64;
         self.metrics.unflushed_bytes = self.unflushed;
         self.metrics.parked_fetches = self.parked.len() as u64;
+        self.measure_views();
         let list = self.metrics.list();
         self.acks.reply(to, Reply::Status(list));
         Taken::Yes

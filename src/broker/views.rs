@@ -11,7 +11,7 @@ use std::io;
 use super::Broker;
 use super::partition::Partition;
 use crate::api::{ErrorCode, PartitionKey, Refusal};
-use crate::lsm::{Floors, Flushed, Merge, Options, Pressure, Step, Tree};
+use crate::lsm::{Floors, Flushed, Merge, Options, Pressure, Stats, Step, Tree};
 use crate::segment::Log;
 use crate::time::{Now, Time};
 use crate::view::{self, Entries, Rebuild, Rebuilt};
@@ -210,6 +210,25 @@ impl Broker {
         if wants_sync {
             self.begin_sync(key);
         }
+    }
+
+    /// Brings the gauges about views up to date.
+    pub(super) fn measure_views(&mut self) {
+        let views = || self.partitions.iter().flatten().filter_map(|p| p.view.as_deref());
+        let stats: Vec<Stats> = views().filter_map(|view| Some(view.tree()?.stats())).collect();
+        let sum = |of: fn(&Stats) -> u64| stats.iter().map(of).sum();
+        let busy = |view: &View| u64::from(view.flushing) + u64::from(view.merging);
+        let metrics = &mut self.metrics;
+        metrics.view_bytes = sum(Stats::run_bytes);
+        metrics.view_runs = sum(Stats::runs);
+        metrics.view_memtable_bytes = sum(|s| s.memtable_bytes);
+        metrics.view_flushed_bytes = sum(|s| s.flushed_bytes);
+        metrics.view_merged_in_bytes = sum(|s| s.merged_in_bytes);
+        metrics.view_merged_out_bytes = sum(|s| s.merged_out_bytes);
+        metrics.view_run_looks = sum(|s| s.run_looks);
+        metrics.view_filter_hits = sum(|s| s.filter_hits);
+        metrics.view_filter_misses = sum(|s| s.filter_misses);
+        metrics.views_busy = views().map(busy).sum();
     }
 
     /// A worker has flushed a memtable.

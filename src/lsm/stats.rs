@@ -45,6 +45,8 @@ pub struct Stats {
     pub superseded: u64,
     /// Versions that a merge dropped because they were below a floor.
     pub expired: u64,
+    /// Looks into a run for one key; each reads one block.
+    pub run_looks: u64,
     /// Looks into a run that a filter has spared.
     pub filter_hits: u64,
     /// Looks into a run that did not hold the key, though its filter said that it may.
@@ -52,6 +54,16 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// Run files, all levels.
+    pub fn runs(&self) -> u64 {
+        self.levels.iter().map(|level| level.runs).sum()
+    }
+
+    /// Bytes of the run files, all levels.
+    pub fn run_bytes(&self) -> u64 {
+        self.levels.iter().map(|level| level.bytes).sum()
+    }
+
     pub(super) fn count_flush(&mut self, bytes: u64, tally: Tally) {
         self.flushes += u64::from(bytes > 0);
         self.flushed_bytes += bytes;

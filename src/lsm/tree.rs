@@ -46,6 +46,7 @@ pub struct Tree {
     at_rest: bool,
     sweep: Sweep,
     counts: Stats,
+    run_looks: Cell<u64>,
     filter_hits: Cell<u64>,
     filter_misses: Cell<u64>,
 }
@@ -122,6 +123,7 @@ impl Tree {
             at_rest: false,
             sweep: Sweep::default(),
             counts: Stats::default(),
+            run_looks: Cell::new(0),
             filter_hits: Cell::new(0),
             filter_misses: Cell::new(0),
         }
@@ -273,7 +275,7 @@ impl Tree {
                 return Ok(true);
             }
         }
-        let (mut hits, mut misses, mut is_found) = (0, 0, false);
+        let (mut looks, mut hits, mut misses, mut is_found) = (0, 0, 0, false);
         for (level, run) in self.version.candidates(key) {
             let part = || format!("level {level}, run {:06}", run.meta().number);
             if !run.may_hold(key) {
@@ -282,12 +284,14 @@ impl Tree {
                 continue;
             }
             is_found = found.look(run, key, as_of, access)?;
+            looks += 1;
             note(&|| format!("{}: {}", part(), answer(is_found.then_some(found.seq))));
             if is_found {
                 break;
             }
             misses += 1;
         }
+        self.run_looks.set(self.run_looks.get() + looks);
         self.filter_hits.set(self.filter_hits.get() + hits);
         self.filter_misses.set(self.filter_misses.get() + misses);
         Ok(is_found)
@@ -345,6 +349,7 @@ impl Tree {
             frozen: self.frozen.len() as u64,
             entries: in_tables + levels.iter().map(|level| level.entries).sum::<u64>(),
             levels,
+            run_looks: self.run_looks.get(),
             filter_hits: self.filter_hits.get(),
             filter_misses: self.filter_misses.get(),
             ..self.counts.clone()

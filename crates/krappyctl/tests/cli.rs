@@ -148,7 +148,7 @@ fn awkward_lines() -> Vec<u8> {
 
 #[test]
 fn every_help_is_on_stdout_and_ends_with_examples() {
-    let commands: [&[&str]; 20] = [
+    let commands: [&[&str]; 21] = [
         &[],
         &["topic"],
         &["topic", "create"],
@@ -168,6 +168,7 @@ fn every_help_is_on_stdout_and_ends_with_examples() {
         &["bench"],
         &["bench", "produce"],
         &["bench", "report"],
+        &["bench", "keyed"],
         &["completions"],
     ];
     for command in commands {
@@ -525,7 +526,7 @@ fn each_benchmark_prints_json_and_leaves_no_topic_behind() {
     let broker = Broker::ephemeral();
     let pid = broker.child.id().to_string();
     let (folder, short) = (Folder::new(), "50ms");
-    let runs: [&[&str]; 7] = [
+    let runs: [&[&str]; 9] = [
         &["produce", "--duration", short, "--clients", "2", "--partitions", "2", "--acks", "memory"],
         &["produce", "--plain", "--msgs", "500"],
         &["produce", "--acks", "none", "--msgs", "500", "--size", "20KiB"],
@@ -533,6 +534,8 @@ fn each_benchmark_prints_json_and_leaves_no_topic_behind() {
         &["latency", "--duration", short, "--acks", "memory", "--rate", "1000", "--clients", "2"],
         &["latency", "--duration", short, "--pin", "same", "--broker-pid", &pid],
         &["conns", "--idle", "50", "--duration", short, "--broker-pid", &pid],
+        &["keyed", "--records", "5000", "--keys", "700", "--duration", short, "--broker-pid", &pid],
+        &["keyed", "--records", "300", "--keys", "700", "--duration", short, "--partitions", "3"],
     ];
     for run in runs {
         let args = [&["bench"], run, &["--json"]].concat();

@@ -28,6 +28,11 @@ pub enum BenchCommand {
   krappyctl bench latency --acks disk
   krappyctl bench latency --acks memory --rate 50000 --clients 16")]
     Latency(Latency),
+    /// A compacted topic: load, gets, scan, watch, and what its view costs
+    #[command(after_help = "Examples:
+  krappyctl bench keyed --broker-pid $(pidof krappy) --pin same
+  krappyctl bench keyed --records 10000000 --keys 1000000 --drop-caches")]
+    Keyed(Keyed),
     /// Many idle connections and one busy one
     #[command(after_help = "Examples:
   krappyctl bench conns --idle 10000 --broker-pid $(pidof krappy)
@@ -167,6 +172,49 @@ pub struct Latency {
     /// How long
     #[arg(long, value_name = "TIME", default_value = "5s", value_parser = parse_duration)]
     pub duration: Duration,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct Keyed {
+    #[command(flatten)]
+    pub target: Target,
+    /// Records to load; 0 measures what an earlier run has loaded (--topic, with the same --keys and --order)
+    #[arg(long, default_value_t = 1_000_000)]
+    pub records: u64,
+    /// Different keys
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub keys: u64,
+    /// In which order the keys come, round after round
+    #[arg(long, value_enum, default_value = "random")]
+    pub order: Order,
+    /// Bytes of each prepared batch
+    #[arg(long, value_name = "SIZE", default_value = "64KiB", value_parser = parse_bytes)]
+    pub batch_bytes: u64,
+    /// Unanswered batches while loading
+    #[arg(long, default_value_t = 8)]
+    pub in_flight: usize,
+    /// What to wait for: nothing, the system's memory, or the disk
+    #[arg(long, value_enum, default_value = "memory")]
+    pub acks: Acks,
+    /// Connections of the runs over many
+    #[arg(long, default_value_t = 64)]
+    pub clients: usize,
+    /// How long each run of gets, puts or pings is
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = parse_duration)]
+    pub duration: Duration,
+    /// How long to wait at the most until the view is flushed and merged
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = parse_duration)]
+    pub settle: Duration,
+    /// Measure gets and scan once more with the system's caches dropped; needs root, on the broker's machine
+    #[arg(long)]
+    pub drop_caches: bool,
+}
+
+/// The order of the keys within a round.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Order {
+    Random,
+    Sequential,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -27,17 +27,35 @@ const READ: usize = 256 << 10;
 /// Without any answer for this long, the run has failed.
 const STALL: Duration = Duration::from_secs(30);
 
-/// A request that is sent again and again with another correlation.
+/// A request that is sent again and again with another correlation, and perhaps with more that changes.
 #[derive(Clone)]
 pub struct Template {
     head: Vec<u8>,
     body: Arc<Vec<u8>>,
+    vary: Option<Vary>,
+    expect: fn(u16, &[u8]) -> bool,
 }
+
+/// Writes what belongs to the request with this number into its frame. The same number gives the same bytes.
+type Vary = Arc<dyn Fn(u64, &mut [u8])>;
 
 impl Template {
     /// From a whole frame.
     pub fn new(frame: Vec<u8>) -> Self {
-        Self { head: frame, body: Arc::default() }
+        Self { head: frame, body: Arc::default(), vary: None, expect: |_, _| true }
+    }
+
+    /// Has each request changed by `vary`, which is given its number in the run and the whole frame.
+    pub fn varying(mut self, vary: impl Fn(u64, &mut [u8]) + 'static) -> Self {
+        assert!(self.body.is_empty(), "a shared body stays the same");
+        self.vary = Some(Arc::new(vary));
+        self
+    }
+
+    /// Has the run fail at an answer, given by its code and payload, that is not what `expect` wants.
+    pub fn expecting(mut self, expect: fn(u16, &[u8]) -> bool) -> Self {
+        self.expect = expect;
+        self
     }
 
     /// From a frame whose last `body` bytes may be sent from a shared place.
@@ -46,7 +64,7 @@ impl Template {
             return Self::new(frame);
         }
         let body = frame.split_off(frame.len() - body);
-        Self { head: frame, body: Arc::new(body) }
+        Self { body: Arc::new(body), ..Self::new(frame) }
     }
 
     pub fn size(&self) -> usize {
@@ -98,8 +116,9 @@ pub struct Conn {
     stream: TcpStream,
     /// Written into each request, which must then be a Publish.
     partition: Option<i32>,
-    /// Requests not taken by the socket yet; of the first, `sent` bytes have left.
-    queue: VecDeque<u32>,
+    /// Requests not taken by the socket yet, by correlation and number in the run; of the first, `sent` bytes have
+    /// left.
+    queue: VecDeque<(u32, u64)>,
     sent: usize,
     input: Vec<u8>,
     /// When each unanswered request was due; the index is its correlation.
@@ -130,12 +149,12 @@ impl Conn {
         Ok(self.stream)
     }
 
-    fn enqueue(&mut self, due: Instant, answered: bool) {
+    fn enqueue(&mut self, number: u64, due: Instant, answered: bool) {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.due.push(None);
             self.due.len() as u32 - 1
         });
-        self.queue.push_back(slot);
+        self.queue.push_back((slot, number));
         if answered {
             self.due[slot as usize] = Some(due);
             self.unanswered += 1;
@@ -165,10 +184,13 @@ impl Conn {
     fn write_small(&mut self, template: &Template) -> io::Result<usize> {
         let most = (64 << 10) / template.size() + 1;
         let mut bytes = Vec::with_capacity(most.min(self.queue.len()) * template.size());
-        for slot in self.queue.iter().take(most) {
+        for (slot, number) in self.queue.iter().take(most) {
             let at = bytes.len();
             bytes.extend_from_slice(&template.head);
             self.fill_in(&mut bytes[at..], *slot);
+            if let Some(vary) = &template.vary {
+                vary(*number, &mut bytes[at..]);
+            }
         }
         self.stream.write(&bytes[self.sent..])
     }
@@ -181,7 +203,7 @@ impl Conn {
     }
 
     fn write_large(&mut self, template: &Template) -> io::Result<usize> {
-        let head = |slot: &u32| {
+        let head = |(slot, _): &(u32, u64)| {
             let mut head = template.head.clone();
             self.fill_in(&mut head, *slot);
             head
@@ -203,14 +225,19 @@ impl Conn {
     }
 
     /// Reads what is there and records the answers in it.
-    fn drain(&mut self, buffer: &mut [u8], latency: &mut Histogram<u64>) -> Result<u64, Failure> {
+    fn drain(
+        &mut self,
+        buffer: &mut [u8],
+        template: &Template,
+        latency: &mut Histogram<u64>,
+    ) -> Result<u64, Failure> {
         let mut answers = 0;
         loop {
             match self.stream.read(buffer) {
                 Ok(0) => return Err(Failure::new(REFUSED, "the broker closed the connection")),
                 Ok(n) => {
                     self.input.extend_from_slice(&buffer[..n]);
-                    answers += self.answers(latency)?;
+                    answers += self.answers(template, latency)?;
                     if n < buffer.len() {
                         return Ok(answers);
                     }
@@ -222,13 +249,16 @@ impl Conn {
         }
     }
 
-    fn answers(&mut self, latency: &mut Histogram<u64>) -> Result<u64, Failure> {
+    fn answers(&mut self, template: &Template, latency: &mut Histogram<u64>) -> Result<u64, Failure> {
         let now = Instant::now();
         let (mut at, mut answers) = (0, 0);
         while let Split::Whole { code, payload, consumed } =
             frame::split(&self.input[at..], u32::MAX).map_err(|e| Failure::new(REFUSED, e.to_string()))?
         {
             refuse_errors(code, payload)?;
+            if !(template.expect)(code, payload) {
+                return Err(Failure::new(REFUSED, "the broker gives another answer than it should"));
+            }
             let (head, _) = Head::read(payload).map_err(|e| Failure::new(REFUSED, e.to_string()))?;
             let due = self.due.get_mut(head.correlation as usize).and_then(Option::take);
             let due = due.ok_or_else(|| Failure::new(REFUSED, "an answer to nothing that was asked"))?;
@@ -322,7 +352,7 @@ impl Run<'_> {
                     self.last_news = Instant::now();
                 }
                 if sys::readable(fd) {
-                    conn.drain(&mut buffer, &mut self.latency)?;
+                    conn.drain(&mut buffer, self.template, &mut self.latency)?;
                 }
             }
             if self.last_news.elapsed() > STALL {
@@ -352,7 +382,7 @@ impl Run<'_> {
         for conn in &mut *self.conns {
             let busy = |c: &Conn| if self.answered { c.unanswered } else { c.queue.len() };
             while busy(conn) < in_flight && !self.over {
-                conn.enqueue(now, self.answered);
+                conn.enqueue(self.sent, now, self.answered);
                 self.sent += 1;
                 self.over |= self.sent >= self.until.requests;
             }
@@ -370,7 +400,7 @@ impl Run<'_> {
             if due > now {
                 return due - now;
             }
-            self.conns[self.next].enqueue(due, self.answered);
+            self.conns[self.next].enqueue(self.sent, due, self.answered);
             self.next = (self.next + 1) % self.conns.len();
             self.sent += 1;
         }
@@ -445,6 +475,24 @@ mod tests {
             assert_eq!((outcome.requests, outcome.latency.len()), (101, 101), "{body}");
         }
         assert_eq!(driven(10, Pace::Open { rate: 10_000 }, 50).latency.len(), 50);
+    }
+
+    #[test]
+    fn requests_differ_by_their_number_and_answers_are_looked_at() {
+        let run = |expect: fn(u16, &[u8]) -> bool| {
+            let mut conns = [Conn::new(TcpStream::connect(echo(1)).unwrap()).unwrap()];
+            let mut bytes = Vec::new();
+            frame::write(&mut bytes, code::PONG, |out| out.resize(out.len() + 16, 0));
+            let number = |n: u64, frame: &mut [u8]| frame[16..].copy_from_slice(&n.to_be_bytes());
+            let template = Template::new(bytes).varying(number).expecting(expect);
+            let until = Until { requests: 300, duration: Duration::from_secs(20) };
+            run(&mut conns, &template, Pace::Closed { in_flight: 7 }, until, true).map(|o| o.requests)
+        };
+        assert_eq!(
+            run(|code, payload| code == code::PONG && payload[8..15] == [0; 7]).unwrap_err().code,
+            REFUSED
+        );
+        assert_eq!(run(|_, payload| u64::from_be_bytes(payload[8..].try_into().unwrap()) < 300), Ok(300));
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod args;
 mod conns;
 mod consume;
 mod driver;
+mod keyed;
 mod latency;
 mod limits;
 mod peer;
@@ -28,6 +29,7 @@ pub fn run(global: &Global, command: &BenchCommand, out: &mut Out) -> Result<(),
         BenchCommand::Produce(args) => produce::run(global, args)?,
         BenchCommand::Consume(args) => consume::run(global, args)?,
         BenchCommand::Latency(args) => latency::run(global, args)?,
+        BenchCommand::Keyed(args) => keyed::run(global, args)?,
         BenchCommand::Conns(args) => conns::run(global, args)?,
         BenchCommand::Report(args) => {
             if !global.quiet {

@@ -168,6 +168,13 @@ pub fn resident(pid: i32) -> io::Result<u64> {
     pages.map(|p| p * page as u64).ok_or_else(|| io::Error::other("statm has another form"))
 }
 
+/// Has the system forget what it keeps of files in memory; for root only.
+pub fn drop_caches() -> io::Result<()> {
+    // SAFETY: sync takes nothing and returns nothing. Only clean pages are dropped.
+    unsafe { libc::sync() };
+    std::fs::write("/proc/sys/vm/drop_caches", "3")
+}
+
 /// Touches memory and gives it back, so that what is measured next does not wait for the host to find pages.
 pub fn warm(bytes: u64) {
     let mut memory = vec![0u8; bytes as usize];

@@ -55,6 +55,10 @@ impl Workplace {
         &self.admin
     }
 
+    pub fn partitions(&self) -> i32 {
+        self.partitions
+    }
+
     pub fn connect(&self) -> Result<TcpStream, Failure> {
         let stream = TcpStream::connect(&self.address).map_err(|e| broken(&e))?;
         stream.set_nodelay(true).map_err(|e| broken(&e))?;
@@ -146,8 +150,12 @@ pub fn prepared(acks: Acks, size: usize, batch_bytes: usize) -> (Template, u64) 
 
 /// Waits until the broker has read everything that was sent on this connection before.
 pub fn settle(conn: Conn) -> Result<(), Failure> {
-    let mut stream = conn.into_stream().map_err(|e| broken(&e))?;
-    let (code, payload) = ask(&mut stream, Head { stream: 0, correlation: 0 }, &Request::Ping)?;
+    ping(&mut conn.into_stream().map_err(|e| broken(&e))?)
+}
+
+/// Waits for the answer to a Ping on a connection that expects no other.
+pub fn ping(stream: &mut TcpStream) -> Result<(), Failure> {
+    let (code, payload) = ask(stream, Head { stream: 0, correlation: 0 }, &Request::Ping)?;
     match Head::read(&payload).and_then(|(_, body)| Reply::decode(code, body)) {
         Ok(Some(Reply::Pong)) => Ok(()),
         _ => Err(Failure::new(REFUSED, "the broker answers Ping with something else")),
