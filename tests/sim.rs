@@ -3,10 +3,12 @@
 
 mod sim {
     pub mod admin;
+    pub mod asker;
     pub mod audit;
     pub mod churn;
     pub mod consumer;
     pub mod content;
+    pub mod follower;
     pub mod history;
     pub mod link;
     pub mod net;
@@ -14,7 +16,9 @@ mod sim {
     pub mod producer;
     pub mod rude;
     pub mod sabotage;
+    pub mod swapper;
     pub mod sweep;
+    pub mod views;
     pub mod workers;
     pub mod world;
 }
@@ -62,6 +66,11 @@ fn add(sum: &mut Outcome, one: &Outcome) {
     sum.recovery_crashes += one.recovery_crashes;
     sum.disk_errors += one.disk_errors;
     sum.breaks += one.breaks;
+    sum.flushes += one.flushes;
+    sum.merges += one.merges;
+    sum.view_failures += one.view_failures;
+    sum.not_ready += one.not_ready;
+    sum.cleaned += one.cleaned;
 }
 
 #[test]

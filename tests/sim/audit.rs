@@ -13,8 +13,10 @@ use super::content::{Id, recognise};
 pub struct Found {
     /// Offset of the first record.
     pub start: i64,
-    /// The records from there on, without a gap.
-    pub ids: Vec<Id>,
+    /// The offset after the last one.
+    pub end: i64,
+    /// The records in between, with their offsets.
+    pub records: Vec<(i64, Id)>,
 }
 
 /// Names of the topics in a data folder.
@@ -38,62 +40,76 @@ pub fn partitions(disk: &SimDisk, data: &Path, topic: &str) -> Vec<i32> {
     numbers
 }
 
-/// Reads all segment files of a partition; the error says what is wrong with them.
-pub fn read(disk: &SimDisk, data: &Path, topic: &str, partition: i32) -> Result<Found, String> {
-    let dir = data.join("topics").join(topic).join(partition.to_string());
-    let mut found = Found { start: -1, ids: Vec::new() };
+/// Folder of a partition.
+pub fn dir(data: &Path, topic: &str, partition: i32) -> PathBuf {
+    data.join("topics").join(topic).join(partition.to_string())
+}
+
+/// Reads all segment files of a partition, which has holes only if it is `cleaned`; the error says what is wrong with
+/// them.
+pub fn read(
+    disk: &SimDisk,
+    data: &Path,
+    topic: &str,
+    partition: i32,
+    cleaned: bool,
+) -> Result<Found, String> {
+    let dir = dir(data, topic, partition);
+    let mut found = Found { start: -1, end: -1, records: Vec::new() };
     for (base, path) in segments(disk, &dir) {
         let bytes = disk.raw(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-        let next = found.start + found.ids.len() as i64;
-        if found.start < 0 || base > next {
+        if found.start < 0 || base > found.end && !cleaned {
             // Everything up to here was deleted; whether somebody asked for that is the history's business.
-            found = Found { start: base, ids: Vec::new() };
-        } else if base < next {
-            return Err(format!("{}: begins at {base} instead of {next}", path.display()));
+            found = Found { start: base, end: base, records: Vec::new() };
+        } else if base < found.end {
+            return Err(format!("{}: begins at {base} instead of {}", path.display(), found.end));
         }
-        read_segment(&bytes, base, &mut found.ids).map_err(|e| format!("{}: {e}", path.display()))?;
+        found.end = base;
+        read_segment(&bytes, cleaned, &mut found).map_err(|e| format!("{}: {e}", path.display()))?;
     }
     if found.start < 0 { Err(format!("{}: has no segment", dir.display())) } else { Ok(found) }
 }
 
 /// Whether this record is on the device for certain; `None` if its segment is gone.
 pub fn is_durable(disk: &SimDisk, data: &Path, at: (&str, i32), offset: i64, id: Id) -> Option<bool> {
-    let dir = data.join("topics").join(at.0).join(at.1.to_string());
+    let dir = dir(data, at.0, at.1);
     let (base, path) = segments(disk, &dir).into_iter().rfind(|(base, _)| *base <= offset)?;
     let bytes = disk.raw_durable(&path).ok()?;
-    let mut ids = Vec::new();
+    let mut found = Found { start: base, end: base, records: Vec::new() };
     // What follows the last whole batch was not synced yet.
-    let _ = read_segment(&bytes, base, &mut ids);
-    Some(ids.get((offset - base) as usize) == Some(&id))
+    let _ = read_segment(&bytes, true, &mut found);
+    Some(found.records.contains(&(offset, id)))
 }
 
-fn segments(disk: &SimDisk, dir: &Path) -> Vec<(i64, PathBuf)> {
+/// Base offset and path of each segment file, ascending.
+pub fn segments(disk: &SimDisk, dir: &Path) -> Vec<(i64, PathBuf)> {
     let entries = disk.list(dir).unwrap_or_default();
     let base = |name: &str| name.strip_suffix(".log").and_then(|digits| digits.parse().ok());
     entries.iter().filter_map(|e| Some((base(&e.name)?, dir.join(&e.name)))).collect()
 }
 
-fn read_segment(bytes: &[u8], base: i64, ids: &mut Vec<Id>) -> Result<(), String> {
-    let (mut rest, mut next) = (bytes, base);
+fn read_segment(bytes: &[u8], cleaned: bool, found: &mut Found) -> Result<(), String> {
+    let mut rest = bytes;
     while !rest.is_empty() {
         let at = bytes.len() - rest.len();
         let (header, batch) = batch::first(rest).map_err(|e| format!("at byte {at}: {e}"))?;
-        if header.base_offset != next {
-            return Err(format!("at byte {at}: offset {} instead of {next}", header.base_offset));
+        if header.base_offset < found.end || header.base_offset > found.end && !cleaned {
+            return Err(format!("at byte {at}: offset {} instead of {}", header.base_offset, found.end));
         }
-        read_batch(batch, ids).map_err(|e| format!("at byte {at}: {e}"))?;
-        next = header.next_offset();
+        read_batch(batch, &mut found.records).map_err(|e| format!("at byte {at}: {e}"))?;
+        found.end = header.next_offset();
         rest = &rest[header.size()..];
     }
     Ok(())
 }
 
-/// The records of one batch.
-pub fn read_batch(batch: &[u8], ids: &mut Vec<Id>) -> Result<(), String> {
+/// The records of one batch, with their offsets.
+pub fn read_batch(batch: &[u8], records: &mut Vec<(i64, Id)>) -> Result<(), String> {
     for record in Records::new(batch).map_err(|e| e.to_string())? {
         let record = record.map_err(|e| e.to_string())?;
-        let id = recognise(record.key, record.value);
-        ids.push(id.ok_or_else(|| format!("the record at {} is not one that was sent", record.offset))?);
+        let id = recognise(record.key, &record.tail)
+            .ok_or_else(|| format!("the record at {} is not one that was sent", record.offset))?;
+        records.push((record.offset, id));
     }
     Ok(())
 }

@@ -8,14 +8,18 @@ use krappy_wire::error::ErrorCode;
 use krappy_wire::native::{Body, Head, Level, Reply, Request, Start};
 
 use super::content::{self, Id};
-use super::history::{Promise, Sent, Topic};
+use super::history::{Expects, Promise, Sent, Topic};
 use super::link::{Ctx, Link, Script};
-use super::producer::prepared;
+use super::producer::{any_keyed, prepared};
 
 /// The topic's name.
 pub const NAME: &str = "churn";
-pub const PROMISE: Promise = Promise { durable: true, retention: true };
 const PARTITION: i32 = 0;
+
+/// What is promised of it.
+pub fn promise(compacted: bool) -> Promise {
+    Promise { durable: true, retention: true, cleaned: compacted }
+}
 
 /// The name of a life in the history.
 pub fn life_name(id: &str) -> String {
@@ -24,6 +28,7 @@ pub fn life_name(id: &str) -> String {
 
 pub struct Churn {
     number: u32,
+    compacted: bool,
     lives: u32,
     /// Requests that it may still make.
     ops: u32,
@@ -56,9 +61,10 @@ enum Step {
 }
 
 impl Churn {
-    pub fn new(number: u32, lives: u32, ops: u32) -> Churn {
+    pub fn new(number: u32, compacted: bool, lives: u32, ops: u32) -> Churn {
         Churn {
             number,
+            compacted,
             lives,
             ops,
             publishes: 0,
@@ -80,10 +86,14 @@ impl Churn {
     fn publish(&mut self, link: &mut Link, ctx: &mut Ctx<'_>) -> u32 {
         let life = self.life.expect("publishes go to a life");
         let padding = ctx.rng.below(300) as usize;
-        let ids: Vec<Id> = (0..1 + ctx.rng.below(3))
+        let count = 1 + ctx.rng.below(3);
+        let ids: Vec<Id> = (0..count)
             .map(|_| {
                 self.next_record += 1;
-                content::id(self.number, padding, self.next_record)
+                match self.compacted {
+                    true => any_keyed(self.number, padding, self.next_record, ctx.rng),
+                    false => content::id(self.number, padding, self.next_record),
+                }
             })
             .collect();
         for &id in &ids {
@@ -91,9 +101,10 @@ impl Churn {
                 topic: life,
                 partition: PARTITION,
                 session: self.session,
-                number: id as u32,
+                number: content::count(id),
                 gapless: false,
                 timestamp: ctx.wall,
+                expects: Expects::Anything,
             };
             ctx.history.sent(id, sent);
         }
@@ -109,7 +120,7 @@ impl Churn {
     /// The broker has described the topic: which life is it?
     fn lives_as(&mut self, id: [u8; 16], ctx: &mut Ctx<'_>) {
         let id: String = id.iter().map(|b| format!("{b:02x}")).collect();
-        let life = ctx.history.topic(&life_name(&id), PROMISE);
+        let life = ctx.history.topic(&life_name(&id), promise(self.compacted));
         if self.deleted.contains(&life) {
             ctx.history.bad(format!("churn: {id} lives again after it was deleted"));
         }
@@ -177,17 +188,15 @@ impl Churn {
     fn read(&mut self, parts: &[krappy_wire::native::RecordsPart<'_>], ctx: &mut Ctx<'_>) {
         let life = self.life.expect("reads a life");
         for part in parts {
-            let mut ids = Vec::new();
+            let mut records = Vec::new();
             let mut rest = part.batches;
-            let mut first = None;
             while let Ok((header, batch)) = krappy_wire::batch::first(rest) {
-                first.get_or_insert(header.base_offset);
-                if let Err(why) = super::audit::read_batch(batch, &mut ids) {
+                if let Err(why) = super::audit::read_batch(batch, &mut records) {
                     ctx.history.bad(format!("churn: {why}"));
                 }
                 rest = &rest[header.size()..];
             }
-            for (offset, id) in (first.unwrap_or(0)..).zip(ids) {
+            for (offset, id) in records {
                 ctx.history.read(life, PARTITION, offset, id);
             }
             if part.error == ErrorCode::OffsetOutOfRange.number() {
@@ -210,7 +219,10 @@ impl Script for Churn {
         let correlation = match self.step {
             Step::Look => link.request(0, &Request::DescribeTopic { topic: NAME }),
             Step::Create => {
-                let settings = vec![("segment.bytes", "1024"), ("retention.bytes", "3000")];
+                let mut settings = vec![("segment.bytes", "1024"), ("retention.bytes", "3000")];
+                if self.compacted {
+                    settings.push(("cleanup.policy", "compact,delete"));
+                }
                 link.request(0, &Request::CreateTopic { topic: NAME, partitions: 1, settings })
             }
             Step::Register => {

@@ -8,7 +8,7 @@ use krappy_wire::error::ErrorCode;
 use krappy_wire::native::{Head, RecordsPart, Reply, Request, Start};
 
 use super::content::recognise;
-use super::history::{Floor, Topic};
+use super::history::Floor;
 use super::link::{Ctx, Link, Script};
 use super::plan::TopicPlan;
 
@@ -175,7 +175,7 @@ impl Consumer {
                 continue;
             }
             reader.credit -= part.batches.len() as i64;
-            if let Err(why) = check_part(self.plan.topic, part, ctx, &mut self.read) {
+            if let Err(why) = check_part(&self.plan, part, ctx, &mut self.read) {
                 ctx.history.bad(format!("{me}: {why}"));
             }
             match ErrorCode::from_number(part.error) {
@@ -251,7 +251,13 @@ impl Consumer {
 
 /// One part of a Records reply: whole batches without a gap, from its position to its end, and nothing that readers
 /// must not see.
-fn check_part(topic: Topic, part: &RecordsPart<'_>, ctx: &mut Ctx<'_>, read: &mut u64) -> Result<(), String> {
+fn check_part(
+    plan: &TopicPlan,
+    part: &RecordsPart<'_>,
+    ctx: &mut Ctx<'_>,
+    read: &mut u64,
+) -> Result<(), String> {
+    let holes = plan.promise.cleaned;
     if part.next > part.high_watermark.max(part.position) {
         return Err(format!("was shown records up to {} above {}", part.next, part.high_watermark));
     }
@@ -263,18 +269,18 @@ fn check_part(topic: Topic, part: &RecordsPart<'_>, ctx: &mut Ctx<'_>, read: &mu
             if record.offset < part.position {
                 continue;
             }
-            if record.offset != next {
+            if record.offset < next || record.offset > next && !holes {
                 return Err(format!("offset {} follows {next}", record.offset));
             }
-            let id = recognise(record.key, record.value)
+            let id = recognise(record.key, &record.tail)
                 .ok_or_else(|| format!("the record at {next} is not one that was sent"))?;
-            ctx.history.read(topic, part.partition, next, id);
-            next += 1;
+            ctx.history.read(plan.topic, part.partition, record.offset, id);
+            next = record.offset + 1;
             *read += 1;
         }
         rest = &rest[header.size()..];
     }
-    if next == part.next { Ok(()) } else { Err(format!("told to go on at {}, read up to {next}", part.next)) }
+    if next == part.next || holes && next < part.next { Ok(()) } else { Err(format!("told to go on at {}, read up to {next}", part.next)) }
 }
 
 impl Script for Consumer {

@@ -14,7 +14,8 @@
 
 use std::collections::BTreeMap;
 
-use super::content::Id;
+use super::audit::Found;
+use super::content::{self, Id};
 
 /// What is promised about a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,26 @@ pub struct Promise {
     pub durable: bool,
     /// Old segments may leave by themselves.
     pub retention: bool,
+    /// A record may leave when there is a newer one of its key.
+    pub cleaned: bool,
+}
+
+impl Promise {
+    /// Whether what was there may be gone without anybody's wish.
+    pub fn may_lose_old(self) -> bool {
+        self.retention || self.cleaned
+    }
+}
+
+/// What a conditional publish expects of the newest record of its key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expects {
+    /// It was published without a condition.
+    Anything,
+    /// There is none, or a deletion.
+    Nothing,
+    /// It is at this offset.
+    Newest(i64),
 }
 
 /// A topic of the history.
@@ -41,6 +62,7 @@ pub struct Sent {
     pub gapless: bool,
     /// Milliseconds since 1970; -1 if the broker's clock is used.
     pub timestamp: i64,
+    pub expects: Expects,
 }
 
 /// What a start found after the last one ended.
@@ -55,8 +77,8 @@ pub enum After {
 /// See [`History::floor`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Floor {
-    trimmed: i64,
-    firm_end: i64,
+    pub trimmed: i64,
+    pub firm_end: i64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -88,6 +110,12 @@ pub struct History {
     pub violations: Vec<String>,
     /// Facts that were looked at.
     pub facts: u64,
+    /// Views may be unusable for a while, because the disk fails or has failed.
+    pub views_may_fail: bool,
+    /// The broker may be started again.
+    pub boots_may_come: bool,
+    /// Keyed requests that were told that the view is not ready.
+    pub not_ready: u64,
     /// Print what happens.
     pub trace: bool,
 }
@@ -234,7 +262,7 @@ impl History {
     pub fn looked_up(&mut self, topic: Topic, partition: i32, timestamp: i64, found: i64) {
         self.note(|| format!("lookup {topic}/{partition} of {timestamp}: {found}"));
         let Some(log) = self.logs.get(&(topic, partition)) else { return };
-        if self.promise(topic).retention {
+        if self.promise(topic).may_lose_old() {
             // What is known and young enough may have left by itself.
             return;
         }
@@ -250,11 +278,24 @@ impl History {
         }
     }
 
-    /// What lies on the disk after a start: offsets from `start` to before `start + ids.len()`. Everything of it has
-    /// been made durable by the start, so none of it may ever be lost again.
-    pub fn audit(&mut self, topic: Topic, partition: i32, start: i64, ids: &[Id], after: After) {
-        let end = start + ids.len() as i64;
-        let retention = self.promise(topic).retention;
+    /// Readers were told that they see everything up to this offset.
+    pub fn shows(&mut self, topic: Topic, partition: i32, offset: i64) {
+        if self.promise(topic).durable {
+            let log = self.log(topic, partition);
+            log.firm_end = log.firm_end.max(offset + 1);
+        }
+    }
+
+    /// Whether a record at this offset may be deleted: somebody has asked for that.
+    pub fn may_be_trimmed(&mut self, topic: Topic, partition: i32, offset: i64) -> bool {
+        offset < self.log(topic, partition).trim_wanted
+    }
+
+    /// What lies on the disk after a start. Everything of it has been made durable by the start, so none of it may ever
+    /// be lost again.
+    pub fn audit(&mut self, topic: Topic, partition: i32, found: &Found, after: After) {
+        let Found { start, end, ref records } = *found;
+        let Promise { retention, cleaned, .. } = self.promise(topic);
         let name = format!("{}/{partition}", self.topics[topic].0);
         self.note(|| format!("audit {name} {start}..{end} {after:?}"));
         let log = self.log(topic, partition);
@@ -265,6 +306,7 @@ impl History {
         let log = self.log(topic, partition);
         let gone = log.known.split_off(&end);
         log.known = log.known.split_off(&start);
+        let known: Vec<_> = log.known.iter().map(|(offset, known)| (*offset, known.id)).collect();
         for (offset, known) in gone {
             self.log(topic, partition).places.remove(&known.id);
             if known.firm || after == After::Process {
@@ -276,16 +318,67 @@ impl History {
         if end < firm_end {
             self.bad(format!("{name}: the log ends at {end}, although {firm_end} was durable"));
         }
-        for (offset, &id) in (start..).zip(ids) {
+        if cleaned {
+            self.check_cleaned(&name, &known, records);
+        }
+        for &(offset, id) in records {
             self.learn(topic, partition, offset, id, true);
         }
-        self.check_order(&name, start, ids);
+        self.check_order(&name, start, records);
+        self.check_conditions(topic, partition, start, records);
+    }
+
+    /// What was there and is not was replaced by a newer record of its key, or is a deletion of what is gone.
+    fn check_cleaned(&mut self, name: &str, known: &[(i64, Id)], records: &[(i64, Id)]) {
+        let there: BTreeMap<i64, Id> = records.iter().copied().collect();
+        let mut newest = BTreeMap::new();
+        let mut oldest = BTreeMap::new();
+        for (offset, id) in records {
+            newest.insert(content::key(*id), *offset);
+            oldest.entry(content::key(*id)).or_insert(*offset);
+        }
+        for (offset, id) in known.iter().filter(|(offset, _)| !there.contains_key(offset)) {
+            let key = content::key(*id);
+            let replaced = newest.get(&key).is_some_and(|newest| newest > offset);
+            let forgotten = content::deletes(*id) && oldest.get(&key).is_none_or(|oldest| oldest > offset);
+            if !replaced && !forgotten {
+                self.bad(format!("{name}: {id:x} at {offset} is cleaned away, and nothing replaces it"));
+            }
+        }
+    }
+
+    /// Each conditional record stands behind the one that it expected, so no two of them have met the same condition.
+    fn check_conditions(&mut self, topic: Topic, partition: i32, start: i64, records: &[(i64, Id)]) {
+        let Promise { retention, cleaned, .. } = self.promise(topic);
+        let mut last: BTreeMap<_, (i64, Id)> = BTreeMap::new();
+        for &(offset, id) in records {
+            let before = last.insert(content::key(id), (offset, id));
+            let Some(sent) = self.sent.get(&id) else { continue };
+            let expects = sent.expects;
+            let is_met = match (expects, before) {
+                (Expects::Anything, _) => true,
+                (Expects::Nothing, None) => true,
+                (Expects::Nothing, Some((at, id))) => {
+                    content::deletes(id) || retention || self.may_be_trimmed(topic, partition, at)
+                }
+                (Expects::Newest(expected), Some((at, _))) => {
+                    expected == at || cleaned && at < expected && expected < offset
+                }
+                (Expects::Newest(expected), None) => expected < start || cleaned && expected < offset,
+            };
+            if !is_met {
+                let name = &self.topics[topic].0;
+                self.violations.push(format!(
+                    "{name}/{partition}: {id:x} at {offset} expected {expects:?} and follows {before:x?}"
+                ));
+            }
+        }
     }
 
     /// Records of a session are in order, and those of an idempotent one without holes.
-    fn check_order(&mut self, name: &str, start: i64, ids: &[Id]) {
+    fn check_order(&mut self, name: &str, start: i64, records: &[(i64, Id)]) {
         let mut last: BTreeMap<u64, u32> = BTreeMap::new();
-        for (offset, id) in (start..).zip(ids) {
+        for (offset, id) in records {
             let Some(sent) = self.sent.get(id) else { continue };
             let (number, session) = (sent.number, sent.session);
             let before = last.insert(session, number);
@@ -324,8 +417,9 @@ impl History {
 mod tests {
     use super::*;
 
-    const DURABLE: Promise = Promise { durable: true, retention: false };
-    const LAZY: Promise = Promise { durable: false, retention: false };
+    const DURABLE: Promise = Promise { durable: true, retention: false, cleaned: false };
+    const LAZY: Promise = Promise { durable: false, retention: false, cleaned: false };
+    const CLEANED: Promise = Promise { durable: true, retention: false, cleaned: true };
 
     /// A topic with ten sent records, one session, ids 0 to 9.
     fn history(promise: Promise, gapless: bool) -> History {
@@ -334,9 +428,30 @@ mod tests {
         for id in 0..10 {
             let number = id as u32;
             let timestamp = 100 + id as i64;
-            h.sent(id, Sent { topic, partition: 0, session: 1, number, gapless, timestamp });
+            let expects = Expects::Anything;
+            h.sent(id, Sent { topic, partition: 0, session: 1, number, gapless, timestamp, expects });
         }
         h
+    }
+
+    /// A start finds these records, the first of them at `start`.
+    fn audit(h: &mut History, start: i64, ids: &[Id], after: After) {
+        let records: Vec<_> = (start..).zip(ids.iter().copied()).collect();
+        audit_holes(h, start, &records, start + ids.len() as i64, after);
+    }
+
+    fn audit_holes(h: &mut History, start: i64, records: &[(i64, Id)], end: i64, after: After) {
+        h.audit(0, 0, &Found { start, end, records: records.to_vec() }, after);
+    }
+
+    /// A record with a key, sent on a condition.
+    fn keyed(h: &mut History, key: u8, deletes: bool, count: u32, expects: Expects) -> Id {
+        let id = content::keyed_id(7, 0, deletes, key, count);
+        let (session, number) = (7, count);
+        let sent =
+            Sent { topic: 0, partition: 0, session, number, gapless: false, timestamp: 100, expects };
+        h.sent(id, sent);
+        id
     }
 
     fn verdict(promise: Promise, gapless: bool, tell: impl FnOnce(&mut History)) -> usize {
@@ -351,7 +466,7 @@ mod tests {
             h.acked(0, 0, 0, &[0, 1], true);
             h.acked(0, 0, 2, &[2], false);
             h.read(0, 0, 0, 0);
-            h.audit(0, 0, 0, &[0, 1], After::Power);
+            audit(h, 0, &[0, 1], After::Power);
             h.acked(0, 0, 2, &[3], true);
             h.wants_trim(0, 0, 2);
             h.trimmed(0, 0, 2);
@@ -359,7 +474,7 @@ mod tests {
             h.starts_at(0, 0, 2, floor);
             h.ends_at(0, 0, 3, floor);
             h.looked_up(0, 0, 103, 2);
-            h.audit(0, 0, 2, &[3, 4], After::Process);
+            audit(h, 2, &[3, 4], After::Process);
             h.out_of_range(0, 0, 1);
         };
         assert_eq!(verdict(DURABLE, false, good), 0);
@@ -372,27 +487,27 @@ mod tests {
         let bad: [Bad; 24] = [
             ("a durable ack is lost to a power cut", DURABLE, false, |h| {
                 h.acked(0, 0, 0, &[0, 1], true);
-                h.audit(0, 0, 0, &[0], After::Power);
+                audit(h, 0, &[0], After::Power);
             }),
             ("a durable ack is lost to the death of the process", DURABLE, false, |h| {
                 h.acked(0, 0, 0, &[0], true);
-                h.audit(0, 0, 0, &[], After::Process);
+                audit(h, 0, &[], After::Process);
             }),
             ("an appended ack is lost to the death of the process", LAZY, false, |h| {
                 h.acked(0, 0, 0, &[0], false);
-                h.audit(0, 0, 0, &[], After::Process);
+                audit(h, 0, &[], After::Process);
             }),
             ("what a reader saw of a durable topic is lost", DURABLE, false, |h| {
                 h.read(0, 0, 0, 0);
-                h.audit(0, 0, 0, &[], After::Power);
+                audit(h, 0, &[], After::Power);
             }),
             ("what a reader saw of a durable topic is replaced", DURABLE, false, |h| {
                 h.read(0, 0, 0, 0);
-                h.audit(0, 0, 0, &[1], After::Power);
+                audit(h, 0, &[1], After::Power);
             }),
             ("what a start recovered is lost by the next", LAZY, false, |h| {
-                h.audit(0, 0, 0, &[0, 1], After::Power);
-                h.audit(0, 0, 0, &[0], After::Power);
+                audit(h, 0, &[0, 1], After::Power);
+                audit(h, 0, &[0], After::Power);
             }),
             ("one offset holds two values", LAZY, false, |h| {
                 h.read(0, 0, 0, 0);
@@ -407,16 +522,16 @@ mod tests {
                 h.read(0, 0, 1, 0);
             }),
             ("one value is at two offsets of the disk", LAZY, false, |h| {
-                h.audit(0, 0, 0, &[0, 0], After::Process);
+                audit(h, 0, &[0, 0], After::Process);
             }),
             ("a value appears that nobody sent", DURABLE, false, |h| h.read(0, 0, 0, 99)),
             ("a value appears in another partition", DURABLE, false, |h| h.read(0, 1, 0, 0)),
             ("the front is missing without a wish", DURABLE, false, |h| {
-                h.audit(0, 0, 1, &[1], After::Process);
+                audit(h, 1, &[1], After::Process);
             }),
             ("more of the front is missing than was wished", DURABLE, false, |h| {
                 h.wants_trim(0, 0, 2);
-                h.audit(0, 0, 3, &[3], After::Process);
+                audit(h, 3, &[3], After::Process);
             }),
             ("the start is said to be further than was wished", DURABLE, false, |h| {
                 h.wants_trim(0, 0, 2);
@@ -429,13 +544,13 @@ mod tests {
                 h.starts_at(0, 0, 1, floor);
             }),
             ("the order of a producer is reversed", LAZY, false, |h| {
-                h.audit(0, 0, 0, &[1, 0], After::Process);
+                audit(h, 0, &[1, 0], After::Process);
             }),
             ("an idempotent producer has a hole", LAZY, true, |h| {
-                h.audit(0, 0, 0, &[0, 2], After::Process);
+                audit(h, 0, &[0, 2], After::Process);
             }),
             ("an idempotent producer begins in the middle", LAZY, true, |h| {
-                h.audit(0, 0, 0, &[1], After::Process);
+                audit(h, 0, &[1], After::Process);
             }),
             ("the high watermark falls below what is durable", DURABLE, false, |h| {
                 h.acked(0, 0, 0, &[0, 1], true);
@@ -453,7 +568,7 @@ mod tests {
             }),
             ("an offset moves although a reader has seen it", LAZY, false, |h| {
                 h.read(0, 0, 0, 0);
-                h.audit(0, 0, 0, &[1, 0], After::Process);
+                audit(h, 0, &[1, 0], After::Process);
             }),
         ];
         for (name, promise, gapless, tell) in bad {
@@ -466,7 +581,7 @@ mod tests {
         let lost = |h: &mut History| {
             h.acked(0, 0, 0, &[0, 1], false);
             h.read(0, 0, 1, 1);
-            h.audit(0, 0, 0, &[0], After::Power);
+            audit(h, 0, &[0], After::Power);
             h.acked(0, 0, 1, &[2], false);
             h.acked(0, 0, 2, &[1], false);
         };

@@ -9,6 +9,7 @@ use krappy_wire::native::{Head, Reply, Request};
 
 use super::history::History;
 use super::net::{Shared, Wire};
+use super::views::Logs;
 
 /// What a client sees of the world while it acts.
 pub struct Ctx<'a> {
@@ -42,6 +43,10 @@ pub trait Script {
     fn open_publish(&self, _head: Head) -> Option<&[(i32, Vec<u64>)]> {
         None
     }
+    /// Looks at a reply as soon as the server has written it, beside the logs as they are at that moment.
+    fn witness(&mut self, _head: Head, _reply: &Reply<'_>, _logs: &mut Logs, _history: &mut History) {}
+    /// Looks at the logs when nothing goes wrong any more, to see whether something is still owed to it.
+    fn look_at_logs(&mut self, _logs: &mut Logs) {}
     /// Whether it reads what it is sent.
     fn listens(&self) -> bool {
         true

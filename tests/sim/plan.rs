@@ -7,6 +7,11 @@ use krappy::disk::sim::Rng;
 
 use super::history::{History, Promise, Topic};
 
+/// Whether compacted topics are cleaned.
+const CLEANER: bool = false;
+/// Keys of the records of a compacted topic.
+pub const KEYS: u64 = 12;
+
 /// A topic that is made at the beginning and stays.
 #[derive(Clone)]
 pub struct TopicPlan {
@@ -14,6 +19,8 @@ pub struct TopicPlan {
     pub partitions: i32,
     pub settings: Vec<(&'static str, String)>,
     pub promise: Promise,
+    /// Whether it keeps a view by key.
+    pub compacted: bool,
     /// `flush.ms`, if the topic syncs by time.
     pub flush_ms: Option<u64>,
     /// Whether somebody deletes records.
@@ -41,6 +48,12 @@ pub struct Plan {
     pub producers: u32,
     pub consumers: u32,
     pub rude: u32,
+    /// Whether there are compacted topics.
+    pub compacts: bool,
+    /// Clients that ask by key, that watch, and that publish on conditions.
+    pub askers: u32,
+    pub followers: u32,
+    pub swappers: u32,
     /// Operations of each client.
     pub ops: u32,
 }
@@ -49,10 +62,24 @@ impl Plan {
     pub fn new(seed: u64, history: &mut History) -> Plan {
         let rng = &mut Rng::new(seed ^ 0x706c_616e);
         let faults = !seed.is_multiple_of(4);
-        let topics = (0..1 + rng.below(3)).map(|n| topic(n as usize, rng, history)).collect();
+        // Two seeds in five have compacted topics. What they need beyond the others comes from numbers of its own.
+        let keyed = &mut Rng::new(seed ^ 0x6b65_7973);
+        let compacts = matches!(seed % 5, 0 | 3);
+        let topics = (0..1 + rng.below(3)).map(|n| topic(n as usize, compacts, rng, keyed, history)).collect();
+        let mut config = config(rng);
+        let mut count = |least, more| if compacts { least + keyed.below(more) as u32 } else { 0 };
+        let (askers, followers, swappers) = (count(1, 2), count(1, 2), count(0, 3));
+        if compacts {
+            config.limits.view_memtable = [300, 1_000, 3_000, 20_000][keyed.below(4) as usize];
+            config.cleaner_backoff_ms = 1 + keyed.below(200);
+        }
         Plan {
             topics,
-            config: config(rng),
+            config,
+            compacts,
+            askers,
+            followers,
+            swappers,
             faults,
             boots: if faults { 2 + rng.below(4) as u32 } else { 1 },
             workers: 1 + rng.below(4) as usize,
@@ -68,7 +95,7 @@ impl Plan {
     }
 }
 
-fn topic(n: usize, rng: &mut Rng, history: &mut History) -> TopicPlan {
+fn topic(n: usize, compacts: bool, rng: &mut Rng, keyed: &mut Rng, history: &mut History) -> TopicPlan {
     let name = ["first", "second", "third"][n];
     let mut settings = vec![
         ("segment.bytes", (1024 << rng.below(4)).to_string()),
@@ -88,14 +115,29 @@ fn topic(n: usize, rng: &mut Rng, history: &mut History) -> TopicPlan {
     if retention {
         settings.push(("retention.bytes", (2_000 + rng.below(6_000)).to_string()));
     }
-    let promise = Promise { durable, retention };
+    // The first topic of such a seed always, the others often.
+    let compacted = compacts && (n == 0 || keyed.below(3) > 0);
+    let cleaned = compacted && CLEANER && keyed.below(2) == 0;
+    if compacted {
+        let policy = if retention { "compact,delete" } else { "compact" };
+        settings.push(("cleanup.policy", policy.into()));
+        if cleaned {
+            settings.push(("min.cleanable.dirty.ratio", "0.1".into()));
+            settings.push(("delete.retention.ms", [0, 100, 86_400_000][keyed.below(3) as usize].to_string()));
+        } else {
+            settings.push(("min.compaction.lag.ms", i64::MAX.to_string()));
+        }
+    }
+    let promise = Promise { durable, retention, cleaned };
     TopicPlan {
         name,
         partitions: [1, 1, 2, 3][rng.below(4) as usize],
         settings,
         promise,
+        compacted,
         flush_ms,
-        trims: rng.below(3) == 0,
+        // Only topics from which old records may go let somebody delete them.
+        trims: rng.below(3) == 0 && (!compacted || retention),
         topic: history.topic(name, promise),
     }
 }

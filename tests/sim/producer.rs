@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use krappy::disk::sim::Rng;
 use krappy_wire::batch::{Builder, ProducerSequence};
 use krappy_wire::error::ErrorCode;
 use krappy_wire::native::{Body, Head, Level, PlainWriter, PublishedPart, Reply, Request};
 use krappy_wire::partition::partition_for;
 
 use super::content::{self, Id};
-use super::history::Sent;
+use super::history::{Expects, Sent};
 use super::link::{Ctx, Link, Script};
-use super::plan::TopicPlan;
+use super::plan::{KEYS, TopicPlan};
 
 /// Batches that an idempotent producer may have unanswered, as in Kafka.
 const WINDOW: usize = 5;
@@ -115,11 +116,15 @@ impl Producer {
             1..10 => ctx.rng.below(600),
             _ => ctx.rng.below(60),
         };
-        let id = |_| {
+        let (number, compacted) = (self.number, self.plan.compacted);
+        let mut id = |_| {
             self.next_record += 1;
-            content::id(self.number, padding as usize, self.next_record)
+            match compacted {
+                true => any_keyed(number, (padding / 2) as usize, self.next_record, ctx.rng),
+                false => content::id(number, padding as usize, self.next_record),
+            }
         };
-        (0..count).map(id).collect()
+        (0..count).map(&mut id).collect()
     }
 
     fn note_sent(&self, parts: &Parts, timestamp: i64, session: u64, number: u32, ctx: &mut Ctx<'_>) {
@@ -129,9 +134,10 @@ impl Producer {
                     topic: self.plan.topic,
                     partition: *partition,
                     session,
-                    number: if self.kind == Kind::Idempotent { number + n as u32 } else { id as u32 },
-                    gapless: self.kind == Kind::Idempotent && self.is_safe() && !self.plan.promise.retention,
+                    number: if self.kind == Kind::Idempotent { number + n as u32 } else { content::count(id) },
+                    gapless: self.kind == Kind::Idempotent && self.is_safe() && !self.plan.promise.may_lose_old(),
                     timestamp,
+                    expects: Expects::Anything,
                 };
                 ctx.history.sent(id, sent);
             }
@@ -173,7 +179,7 @@ impl Producer {
         self.note_sent(&parts, timestamp, self.session(link), 0, ctx);
         let mut writer = PlainWriter::default();
         for id in ids {
-            writer.push(timestamp, content::key(id).as_deref(), Some(&content::value(id)), &[]);
+            push_plain(&mut writer, timestamp, id);
         }
         let body = Body::Plain(writer.records());
         let request = Request::Publish { acks: self.acks, partition: target, body };
@@ -315,13 +321,27 @@ impl Producer {
     }
 }
 
+/// A record that sets one of a few keys, or deletes it.
+pub fn any_keyed(client: u32, padding: usize, count: u32, rng: &mut Rng) -> Id {
+    content::keyed_id(client, padding, rng.below(6) == 0, rng.below(KEYS) as u8, count)
+}
+
+/// Adds a record to a plain publish.
+pub fn push_plain(writer: &mut PlainWriter, timestamp: i64, id: Id) {
+    let (value, header) = (content::value(id), content::header(id));
+    let header = header.as_ref().map(|id| (content::HEADER, Some(&id[..])));
+    writer.push(timestamp, content::key(id).as_deref(), value.as_deref(), header.as_slice());
+}
+
 /// One batch with these records.
 pub fn prepared(ids: &[Id], timestamp: i64, by: Option<ProducerSequence>) -> Vec<u8> {
     let mut out = Vec::new();
     let mut builder = Builder::open(&mut out, timestamp);
     for &id in ids {
         let key = content::key(id);
-        builder.push(&mut out, timestamp, key.as_deref(), Some(&content::value(id)), std::iter::empty());
+        let (value, header) = (content::value(id), content::header(id));
+        let headers = header.iter().map(|id| (content::HEADER.as_bytes(), Some(&id[..])));
+        builder.push(&mut out, timestamp, key.as_deref(), value.as_deref(), headers);
     }
     builder.close(&mut out, 0, 0, by);
     out

@@ -18,7 +18,7 @@ use krappy_wire::batch::ProducerSequence;
 
 use super::audit;
 use super::content;
-use super::history::{After, History, Promise, Sent};
+use super::history::{After, Expects, History, Promise, Sent};
 use super::producer::prepared;
 
 const NOW: Now = Now { time: Time(1), wall: 1_780_000_000_000 };
@@ -59,8 +59,8 @@ fn config() -> Config {
 impl Bench {
     pub fn new(seed: u64) -> Bench {
         let mut history = History::default();
-        history.topic(DURABLE, Promise { durable: true, retention: false });
-        history.topic(LAZY, Promise { durable: false, retention: false });
+        history.topic(DURABLE, Promise { durable: true, retention: false, cleaned: false });
+        history.topic(LAZY, Promise { durable: false, retention: false, cleaned: false });
         Bench::on(SimDisk::new(seed), history)
     }
 
@@ -126,8 +126,8 @@ impl Bench {
         for name in [DURABLE, LAZY].into_iter().filter(|name| there.iter().any(|t| t == name)) {
             let topic = usize::from(name == LAZY);
             for partition in audit::partitions(&self.disk, &data, name) {
-                match audit::read(&self.disk, &data, name, partition) {
-                    Ok(found) => self.history.audit(topic, partition, found.start, &found.ids, after),
+                match audit::read(&self.disk, &data, name, partition, false) {
+                    Ok(found) => self.history.audit(topic, partition, &found, after),
                     Err(why) => self.history.bad(why),
                 }
             }
@@ -208,7 +208,9 @@ impl Bench {
             let session = (topic as u64) << 8 | partition as u64;
             let number = first + n as u32;
             let timestamp = NOW.wall;
-            self.history.sent(id, Sent { topic, partition, session, number, gapless: false, timestamp });
+            let expects = Expects::Anything;
+            let sent = Sent { topic, partition, session, number, gapless: false, timestamp, expects };
+            self.history.sent(id, sent);
         }
         let by = (name == DURABLE).then(|| {
             let base_sequence = self.sequence;
@@ -300,8 +302,9 @@ impl Bench {
     fn publish_by(&mut self, producer_id: i64) -> Result<(), Crashed> {
         let id = content::id(2, 10, self.next as u32);
         let number = self.next as u32;
-        self.history
-            .sent(id, Sent { topic: 0, partition: 0, session: 99, number, gapless: false, timestamp: 0 });
+        let (session, timestamp, expects) = (99, 0, Expects::Anything);
+        let sent = Sent { topic: 0, partition: 0, session, number, gapless: false, timestamp, expects };
+        self.history.sent(id, sent);
         self.send_one(id, ProducerSequence { producer_id, epoch: 0, base_sequence: 0 })
     }
 
@@ -421,7 +424,8 @@ pub fn a_producers_file_of_lost_records_is_forgotten() -> Vec<String> {
         bench.audit(After::Power);
         for n in 0..8 {
             let number = n as u32;
-            let sent = Sent { topic: 0, partition: 0, session: 98, number, gapless: true, timestamp: 0 };
+            let (session, timestamp, expects) = (98, 0, Expects::Anything);
+            let sent = Sent { topic: 0, partition: 0, session, number, gapless: true, timestamp, expects };
             bench.history.sent(id(number), sent);
             bench.send_one(id(number), by(n))?;
         }

@@ -27,6 +27,10 @@ use super::net::{Event, Shared, SimStream};
 use super::plan::Plan;
 use super::producer::Producer;
 use super::rude::Rude;
+use super::follower::Follower;
+use super::asker::Asker;
+use super::swapper::Swapper;
+use super::views::Logs;
 use super::sabotage::{Lie, LyingDisk};
 use super::workers::Workers;
 
@@ -51,6 +55,12 @@ pub struct Outcome {
     pub recovery_crashes: u64,
     pub disk_errors: u64,
     pub breaks: u64,
+    /// Of the views of compacted topics.
+    pub flushes: u64,
+    pub merges: u64,
+    pub view_failures: u64,
+    pub not_ready: u64,
+    pub cleaned: u64,
 }
 
 /// A client with its connection.
@@ -73,6 +83,7 @@ struct World {
     incoming: Vec<Shared>,
     clients: Vec<Client>,
     history: History,
+    logs: Logs,
     outcome: Outcome,
     hasher: DefaultHasher,
     boots: u32,
@@ -112,7 +123,6 @@ impl World {
         disk.cold(plan.cold);
         let mut world = World {
             rng: Rng::new(seed ^ 0x0077_6f72_6c64),
-            disk,
             lie,
             now: Now { time: Time(0), wall: EPOCH },
             server: None,
@@ -121,12 +131,14 @@ impl World {
             incoming: Vec::new(),
             clients: Vec::new(),
             history,
+            logs: Logs::new(&disk, plan.config.data_dir.clone()),
             outcome: Outcome::default(),
             hasher: DefaultHasher::new(),
             boots: 0,
             quiet: false,
             ends_in: None,
             plan,
+            disk,
         };
         world.hire();
         world
@@ -139,7 +151,7 @@ impl World {
             &mut Ctx { rng: &mut self.rng, history: &mut self.history, wall: self.now.wall, quiet: false };
         let mut scripts: Vec<Box<dyn Script>> = vec![Box::new(Admin::new(&plan.topics, plan.ops))];
         if ctx.rng.below(2) == 0 {
-            scripts.push(Box::new(Churn::new(1, 3, 3 * plan.ops)));
+            scripts.push(Box::new(Churn::new(1, plan.compacts, 3, 3 * plan.ops)));
         }
         let any = |rng: &mut Rng| rng.below(plan.topics.len() as u64) as usize;
         for n in 0..plan.producers {
@@ -149,6 +161,17 @@ impl World {
         for n in 0..plan.consumers {
             let topic = &plan.topics[any(ctx.rng)];
             scripts.push(Box::new(Consumer::new(n, topic, plan.ops, ctx)));
+        }
+        let compacted: Vec<_> = plan.topics.iter().filter(|topic| topic.compacted).collect();
+        let one = |rng: &mut Rng| compacted[rng.below(compacted.len() as u64) as usize];
+        for n in 0..plan.askers {
+            scripts.push(Box::new(Asker::new(n, one(ctx.rng), 2 * plan.ops)));
+        }
+        for n in 0..plan.followers {
+            scripts.push(Box::new(Follower::new(n, one(ctx.rng), plan.ops / 4)));
+        }
+        for n in 0..plan.swappers {
+            scripts.push(Box::new(Swapper::new(40 + n, one(ctx.rng), plan.ops)));
         }
         for _ in 0..plan.rude {
             scripts.push(Box::new(Rude::new(ctx, plan.ops)));
@@ -211,12 +234,17 @@ impl World {
         // A crash that was planned for the start and did not come is called off.
         self.disk.crash_at(u64::MAX / 2);
         self.ends_in = None;
+        self.history.views_may_fail = false;
+        self.history.boots_may_come = self.plan.faults;
         if !self.faults_left() {
             return;
         }
         let calls = 1 + self.rng.below(250);
         let steps = 1 + self.rng.below(800) as u32;
-        match self.rng.below(10) {
+        let trouble = self.rng.below(10);
+        // A disk error may be found late, and a view that it has broken comes back after half a minute.
+        self.history.views_may_fail = matches!(trouble, 4..=6);
+        match trouble {
             0..4 => self.disk.crash_at(calls),
             4 => self.fail(|disk, n| disk.fail_sync(n, Fault::Io), calls / 3 + 1),
             5 => self.fail(|disk, n| disk.fail_after(n, Fault::NoSpace), calls),
@@ -245,6 +273,7 @@ impl World {
     }
 
     fn go_down(&mut self, how: Crash) -> After {
+        self.count();
         self.history.note(|| format!("DOWN {how:?}\n{}", self.disk.trace().join("\n")));
         self.server = None;
         self.workers = Workers::new(self.rng.next_u64(), self.plan.workers, self.plan.slowest_job);
@@ -260,6 +289,16 @@ impl World {
         }
         self.outcome.power_cuts += 1;
         After::Power
+    }
+
+    /// Adds up what the broker has counted since its start.
+    fn count(&mut self) {
+        let Some(server) = &self.server else { return };
+        let metrics = &server.broker().metrics;
+        self.outcome.flushes += metrics.view_flushes;
+        self.outcome.merges += metrics.view_merges;
+        self.outcome.view_failures += metrics.view_failures;
+        self.outcome.cleaned += metrics.cleaned_records;
     }
 
     /// The server is gone: clients get what was on its way to them, or do not, and know that the connection has ended
@@ -333,12 +372,16 @@ impl World {
                 Some(plan) => plan.topic,
                 None => {
                     let id = audit::topic_id(&self.disk, &data, &name).unwrap_or_default();
-                    self.history.topic(&churn::life_name(&id), churn::PROMISE)
+                    self.history.topic(&churn::life_name(&id), churn::promise(self.plan.compacts))
                 }
             };
+            let cleaned = self.history.promise(topic).cleaned;
             for partition in audit::partitions(&self.disk, &data, &name) {
-                match audit::read(&self.disk, &data, &name, partition) {
-                    Ok(found) => self.history.audit(topic, partition, found.start, &found.ids, after),
+                match audit::read(&self.disk, &data, &name, partition, cleaned) {
+                    Ok(found) => {
+                        self.history.audit(topic, partition, &found, after);
+                        self.logs.restarted(&name, partition, found.end);
+                    }
                     Err(why) => self.history.bad(why),
                 }
             }
@@ -400,6 +443,7 @@ impl World {
     fn is_settled(&mut self) -> bool {
         let mut settled = true;
         for client in &mut self.clients {
+            client.script.look_at_logs(&mut self.logs);
             if client.script.finished() || !client.script.must_finish() {
                 client.link.leave();
             }
@@ -451,6 +495,9 @@ impl World {
     fn step(&mut self) {
         self.outcome.steps += 1;
         let us = match self.rng.below(40) {
+            // Half a minute, and sometimes more: what is tried again now and then is tried, and what is kept for a
+            // while is let go.
+            0 if self.plan.compacts && self.rng.below(10) == 0 => 31_000_000 << self.rng.below(2),
             0 => self.rng.below(400_000),
             1..10 => self.rng.below(10_000),
             _ => self.rng.below(500),
@@ -527,6 +574,9 @@ impl World {
         }
         self.server = Some(server);
         self.hand_out_jobs();
+        for topic in self.plan.topics.iter().filter(|topic| topic.compacted) {
+            self.logs.catch_up(topic.name, topic.partitions);
+        }
         for n in 0..self.clients.len() {
             self.look_at_answers(n);
         }
@@ -620,8 +670,11 @@ impl World {
         client.tapped.extend(wire.borrow_mut().take_tap());
         while let Ok(Split::Whole { code, payload, consumed }) = frame::split(&client.tapped, u32::MAX) {
             let (head, body) = Head::read(payload).expect("a frame holds its head");
-            if let Ok(Some(Reply::Published { level: Level::Durable, parts: told })) =
-                Reply::decode(code, body)
+            let reply = Reply::decode(code, body);
+            if let Ok(Some(reply)) = &reply {
+                client.script.witness(head, reply, &mut self.logs, &mut self.history);
+            }
+            if let Ok(Some(Reply::Published { level: Level::Durable, parts: told })) = reply
                 && let (Some((name, _)), Some(sent)) =
                     (client.script.topic(), client.script.open_publish(head))
             {
@@ -645,6 +698,7 @@ impl World {
         self.outcome.hash = self.hasher.finish();
         self.outcome.facts = self.history.facts;
         self.outcome.records = self.history.known() as u64;
+        self.outcome.not_ready = self.history.not_ready;
         let found = std::mem::take(&mut self.history.violations);
         if found.is_empty() { Ok(self.outcome) } else { Err(found) }
     }

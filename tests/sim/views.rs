@@ -1,0 +1,485 @@
+//! The judge of keyed answers: what the log says as of an offset, worked out from the segment files themselves, and
+//! whether an answer is exactly that.
+//!
+//! Invariant: it is asked at the moment at which the server has written an answer, so the files hold everything that
+//! the answer may be about. Segments are read as soon as they are sealed, before anybody cleans or deletes them, and
+//! what was read is remembered across starts as far as a start has found it; so a record that the cleaner has taken is
+//! still known, and so is what an answer as of an earlier offset must say.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use krappy::disk::sim::SimDisk;
+use krappy_wire::batch::{self, Records};
+use krappy_wire::native::{KeyState, Newest, RowRef};
+use krappy_wire::tail::Tail;
+
+use super::audit;
+use super::content::{self, Id, recognise};
+use super::history::{Floor, History};
+use super::plan::TopicPlan;
+
+/// A record of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rec {
+    pub id: Id,
+    pub timestamp: i64,
+}
+
+/// What is known of a partition's log.
+#[derive(Debug, Default)]
+struct Log {
+    records: BTreeMap<i64, Rec>,
+    /// Offsets of the records of each key, ascending.
+    keys: BTreeMap<Vec<u8>, Vec<i64>>,
+    /// Nothing is known of what was below.
+    from: i64,
+    /// Everything below has been read.
+    next: i64,
+    /// Base offset of the segment that is being read, and how far.
+    at: Option<(i64, usize)>,
+    /// Everything below is on the device for certain.
+    durable: i64,
+    /// Base offset of the youngest segment.
+    youngest: i64,
+}
+
+/// The logs of all compacted topics.
+pub struct Logs {
+    disk: SimDisk,
+    data: PathBuf,
+    logs: BTreeMap<(String, i32), Log>,
+}
+
+/// Keys from `from` to before `to`.
+#[derive(Debug, Clone, Default)]
+pub struct Range {
+    pub from: Vec<u8>,
+    pub to: Option<Vec<u8>>,
+}
+
+impl Range {
+    pub fn holds(&self, key: &[u8]) -> bool {
+        key >= &self.from[..] && self.to.as_ref().is_none_or(|to| key < &to[..])
+    }
+}
+
+/// A row as it was answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    pub partition: i32,
+    pub offset: i64,
+    pub timestamp: i64,
+    pub key: Vec<u8>,
+    /// Absent when only keys were asked for.
+    pub id: Option<Id>,
+}
+
+impl Row {
+    /// Copies a row, if it is intact in every byte.
+    pub fn of(row: &RowRef<'_>) -> Result<Row, String> {
+        let id = match &row.tail {
+            None => None,
+            Some(tail) => Some(recognise(Some(row.key), tail).ok_or_else(|| format!("{row:?} was not sent"))?),
+        };
+        let RowRef { partition, offset, timestamp, .. } = *row;
+        Ok(Row { partition, offset, timestamp, key: row.key.to_vec(), id })
+    }
+
+    fn is(&self, partition: i32, offset: i64, rec: Rec) -> bool {
+        (self.partition, self.offset, self.timestamp) == (partition, offset, rec.timestamp)
+            && self.id.is_none_or(|id| id == rec.id)
+    }
+}
+
+/// What was asked of the offset that an answer is true at, and what was known when it was asked.
+#[derive(Debug, Clone, Default)]
+pub struct Wanted {
+    pub floors: BTreeMap<i32, Floor>,
+    /// The answer is to be as of these offsets, by partition.
+    pub as_of: BTreeMap<i32, i64>,
+    /// The answer is to show this offset of a partition.
+    pub after: Option<(i32, i64)>,
+    /// The topic was known to exist.
+    pub exists: bool,
+}
+
+/// A page of a scan, or a whole snapshot.
+pub struct Page<'a> {
+    pub true_at: &'a [(i32, i64)],
+    pub range: &'a Range,
+    pub reverse: bool,
+    /// The last row before it, if any: key and partition.
+    pub behind: Option<(&'a [u8], i32)>,
+    pub rows: &'a [Row],
+    /// Nothing follows.
+    pub is_last: bool,
+}
+
+impl Logs {
+    pub fn new(disk: &SimDisk, data: PathBuf) -> Logs {
+        Logs { disk: disk.clone(), data, logs: BTreeMap::new() }
+    }
+
+    /// A start has found the log of a partition to end here.
+    pub fn restarted(&mut self, topic: &str, partition: i32, end: i64) {
+        let Some(log) = self.logs.get_mut(&(topic.to_owned(), partition)) else { return };
+        log.records.split_off(&end);
+        log.keys.clear();
+        for (&offset, rec) in &log.records {
+            log.keys.entry(content::key(rec.id).unwrap_or_default()).or_default().push(offset);
+        }
+        log.next = log.next.min(end);
+        log.at = None;
+        // What a start finds it has made durable.
+        log.durable = log.next;
+    }
+
+    /// Time has passed: reads what was sealed.
+    pub fn catch_up(&mut self, topic: &str, partitions: i32) {
+        for partition in 0..partitions {
+            let (disk, log, segments) = self.open(topic, partition);
+            if let [.., (youngest, _)] = segments[..] {
+                log.youngest = youngest;
+                // Damage is found by the audits.
+                let _ = log.read(disk, &segments, youngest - 1);
+            }
+        }
+    }
+
+    fn open(&mut self, topic: &str, partition: i32) -> (&SimDisk, &mut Log, Vec<(i64, PathBuf)>) {
+        let segments = audit::segments(&self.disk, &audit::dir(&self.data, topic, partition));
+        (&self.disk, self.logs.entry((topic.to_owned(), partition)).or_default(), segments)
+    }
+
+    /// Reads up to an offset, which must be in the log.
+    fn read_to(&mut self, topic: &str, partition: i32, offset: i64) -> Result<(), String> {
+        let (disk, log, segments) = self.open(topic, partition);
+        log.youngest = segments.last().map_or(0, |(base, _)| *base);
+        log.read(disk, &segments, offset)
+    }
+
+    /// Whether everything up to an offset is on the device.
+    fn is_durable(&mut self, topic: &str, partition: i32, offset: i64) -> bool {
+        let log = self.logs.get_mut(&(topic.to_owned(), partition)).expect("it has been read");
+        if offset < log.durable {
+            return true;
+        }
+        let Some(rec) = log.records.get(&offset) else { return true };
+        if audit::is_durable(&self.disk, &self.data, (topic, partition), offset, rec.id) == Some(false) {
+            return false;
+        }
+        log.durable = offset + 1;
+        true
+    }
+
+    fn log(&self, topic: &str, partition: i32) -> &Log {
+        &self.logs[&(topic.to_owned(), partition)]
+    }
+
+    /// The newest record of a key up to an offset that has been read.
+    fn newest(&self, topic: &str, partition: i32, key: &[u8], at: i64) -> Option<(i64, Rec)> {
+        let log = self.log(topic, partition);
+        let offsets = log.keys.get(key)?;
+        let offset = *offsets[..offsets.partition_point(|o| *o <= at)].last()?;
+        Some((offset, log.records[&offset]))
+    }
+
+    /// Whether a record may be gone because somebody wants it deleted or because it is old.
+    fn may_be_gone(&self, plan: &TopicPlan, partition: i32, offset: i64, history: &mut History) -> bool {
+        let old = plan.promise.retention && offset < self.log(plan.name, partition).youngest;
+        old || history.may_be_trimmed(plan.topic, partition, offset)
+    }
+
+    /// Checks that an answer may be true at this offset, and reads the log up to there.
+    pub fn check_true_at(
+        &mut self,
+        plan: &TopicPlan,
+        partition: i32,
+        at: i64,
+        wanted: &Wanted,
+        history: &mut History,
+    ) -> Result<(), String> {
+        history.facts += 1;
+        let floor = wanted.floors.get(&partition).copied().unwrap_or_default();
+        match wanted.as_of.get(&partition) {
+            Some(&as_of) if as_of != at => return Err(format!("asked as of {as_of}, answered as of {at}")),
+            Some(_) => {}
+            None if at + 1 < floor.firm_end => {
+                return Err(format!("true at {at}, although {} was durable", floor.firm_end));
+            }
+            None => {
+                if let Some((of, offset)) = wanted.after
+                    && of == partition
+                    && at < offset
+                {
+                    return Err(format!("true at {at}, although it was to show {offset}"));
+                }
+            }
+        }
+        if at < 0 {
+            // There is nothing to read, but it may be asked what is there.
+            self.open(plan.name, partition);
+            return Ok(());
+        }
+        self.read_to(plan.name, partition, at)?;
+        if plan.promise.durable && !self.is_durable(plan.name, partition, at) {
+            return Err(format!("true at {at}, which is not on the device"));
+        }
+        Ok(())
+    }
+
+    /// Checks what was answered about one key.
+    pub fn check_key(
+        &mut self,
+        plan: &TopicPlan,
+        key: &[u8],
+        state: &KeyState<'_>,
+        wanted: &Wanted,
+        history: &mut History,
+    ) -> Result<(), String> {
+        let (partition, at) = (state.partition, state.true_at);
+        self.check_true_at(plan, partition, at, wanted, history)?;
+        let expected = self.newest(plan.name, partition, key, at);
+        let (offset, timestamp, tail) = match &state.newest {
+            Newest::Absent => {
+                let gone = expected.is_none_or(|(offset, rec)| {
+                    plan.promise.cleaned && content::deletes(rec.id)
+                        || self.may_be_gone(plan, partition, offset, history)
+                });
+                return if gone { Ok(()) } else { Err(format!("absent as of {at}, there is {expected:x?}")) };
+            }
+            Newest::Present { offset, timestamp, tail } => (*offset, *timestamp, Some(tail)),
+            Newest::Deleted { offset, timestamp } => (*offset, *timestamp, None),
+        };
+        let trimmed = wanted.floors.get(&partition).map_or(0, |floor| floor.trimmed);
+        if offset < trimmed {
+            return Err(format!("{offset} is shown, although everything below {trimmed} is deleted"));
+        }
+        match expected {
+            None if offset < self.log(plan.name, partition).from => Ok(()),
+            Some((there, rec)) if (there, rec.timestamp) == (offset, timestamp) && is(key, tail, rec.id) => Ok(()),
+            _ => Err(format!("{:?} as of {at}, there is {expected:x?}", state.newest)),
+        }
+    }
+
+    /// The newest record of each key of a range, deletions left out, in the order of a scan.
+    fn fold(&self, plan: &TopicPlan, page: &Page<'_>) -> Vec<(Vec<u8>, i32, i64, Rec)> {
+        let mut rows = Vec::new();
+        for &(partition, at) in page.true_at {
+            for key in self.log(plan.name, partition).keys.keys().filter(|key| page.range.holds(key)) {
+                let newest = self.newest(plan.name, partition, key, at);
+                if let Some((offset, rec)) = newest.filter(|(_, rec)| !content::deletes(rec.id)) {
+                    rows.push((key.clone(), partition, offset, rec));
+                }
+            }
+        }
+        rows.sort_by(|a, b| {
+            let by_key = if page.reverse { b.0.cmp(&a.0) } else { a.0.cmp(&b.0) };
+            by_key.then(a.1.cmp(&b.1))
+        });
+        let is_behind = |key: &[u8], partition: i32| {
+            page.behind.is_none_or(|(last, of)| {
+                let by_key = if page.reverse { last.cmp(key) } else { key.cmp(last) };
+                by_key.then(partition.cmp(&of)).is_gt()
+            })
+        };
+        rows.retain(|(key, partition, ..)| is_behind(key, *partition));
+        rows
+    }
+
+    /// Checks a page of a scan.
+    pub fn check_page(
+        &mut self,
+        plan: &TopicPlan,
+        page: &Page<'_>,
+        wanted: &Wanted,
+        history: &mut History,
+    ) -> Result<(), String> {
+        for &(partition, at) in page.true_at {
+            self.check_true_at(plan, partition, at, wanted, history)
+                .map_err(|e| format!("partition {partition} {e}"))?;
+        }
+        let expected = self.fold(plan, page);
+        let mut rest = expected.iter();
+        for row in page.rows {
+            let trimmed = wanted.floors.get(&row.partition).map_or(0, |floor| floor.trimmed);
+            if row.offset < trimmed {
+                return Err(format!("{row:x?} is deleted, everything below {trimmed} is"));
+            }
+            if self.logs.get(&(plan.name.to_owned(), row.partition)).is_some_and(|log| row.offset < log.from) {
+                continue;
+            }
+            loop {
+                let Some((key, partition, offset, rec)) = rest.next() else {
+                    return Err(format!("{row:x?} should not be there as of {:?}", page.true_at));
+                };
+                if row.key == *key && row.is(*partition, *offset, *rec) {
+                    break;
+                }
+                if !self.may_be_gone(plan, *partition, *offset, history) {
+                    let there = (key.escape_ascii().to_string(), partition, offset, rec);
+                    return Err(format!("{row:x?} comes as of {:?} instead of {there:x?}", page.true_at));
+                }
+            }
+        }
+        if page.is_last {
+            for (key, partition, offset, _) in rest {
+                if !self.may_be_gone(plan, *partition, *offset, history) {
+                    let key = key.escape_ascii();
+                    return Err(format!("{key} at {offset} of {partition} is missing as of {:?}", page.true_at));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that a row follows `next` in a partition: it is the first of the range from there on, and shown.
+    pub fn check_tail(
+        &mut self,
+        plan: &TopicPlan,
+        range: &Range,
+        next: i64,
+        row: &Row,
+        history: &mut History,
+    ) -> Result<(), String> {
+        self.check_true_at(plan, row.partition, row.offset, &Wanted::default(), history)?;
+        let log = self.log(plan.name, row.partition);
+        if row.offset < log.from {
+            return Ok(());
+        }
+        let in_range = |rec: &Rec| content::key(rec.id).is_some_and(|key| range.holds(&key));
+        // What the cleaner may have taken is known here, and needs not come any more.
+        let may_be_cleaned = |offset: i64, rec: &Rec| {
+            let newest = log.keys[&content::key(rec.id).unwrap_or_default()].last();
+            plan.promise.cleaned && (content::deletes(rec.id) || newest.is_some_and(|newest| *newest > offset))
+        };
+        let mut between = log.records.range(next..=row.offset).filter(|(_, rec)| in_range(rec));
+        let expected = between.find(|(offset, rec)| **offset == row.offset || !may_be_cleaned(**offset, rec));
+        match expected {
+            Some((&offset, &rec)) if row.is(row.partition, offset, rec) && content::key(rec.id).as_ref() == Some(&row.key) => {
+                Ok(())
+            }
+            _ => Err(format!("{row:x?} follows {next}, expected was {expected:x?}")),
+        }
+    }
+
+    /// Whether a watcher that has seen everything below `next` has seen all of its range.
+    pub fn is_at_end(&mut self, plan: &TopicPlan, partition: i32, range: &Range, next: i64) -> bool {
+        // To the end of the files, wherever that is.
+        let _ = self.read_to(plan.name, partition, i64::MAX);
+        let log = self.log(plan.name, partition);
+        let in_range = |rec: &Rec| content::key(rec.id).is_some_and(|key| range.holds(&key));
+        !log.records.range(next.min(log.next)..).any(|(_, rec)| in_range(rec))
+    }
+
+    /// Checks that a conditional publish that was answered with this offset found what it expected.
+    pub fn check_won(
+        &mut self,
+        plan: &TopicPlan,
+        partition: i32,
+        offset: i64,
+        id: Id,
+        expected: Option<i64>,
+        history: &mut History,
+    ) -> Result<(), String> {
+        history.facts += 1;
+        self.read_to(plan.name, partition, offset)?;
+        let key = content::key(id).expect("a keyed record");
+        let log = self.log(plan.name, partition);
+        if log.records.get(&offset).is_some_and(|rec| rec.id != id) {
+            return Err(format!("{id:x} is not at {offset}"));
+        }
+        let before = self.newest(plan.name, partition, &key, offset - 1);
+        let met = match (expected, before) {
+            (Some(expected), Some((at, _))) => expected == at,
+            (Some(expected), None) => expected < log.from,
+            (None, None) => true,
+            (None, Some((at, rec))) => {
+                content::deletes(rec.id) || self.may_be_gone(plan, partition, at, history)
+            }
+        };
+        if met { Ok(()) } else { Err(format!("won at {offset} expecting {expected:?}, there was {before:x?}")) }
+    }
+
+    /// Checks that a conditional publish for `key` was refused for a reason.
+    pub fn check_conflict(
+        &mut self,
+        plan: &TopicPlan,
+        partition: i32,
+        key: &[u8],
+        expected: Option<i64>,
+        found: Option<(i64, bool)>,
+        history: &mut History,
+    ) -> Result<(), String> {
+        history.facts += 1;
+        let Some((offset, deleted)) = found else {
+            return if expected.is_some() { Ok(()) } else { Err("expected nothing, and there is nothing".into()) };
+        };
+        if expected == Some(offset) || expected.is_none() && deleted {
+            return Err(format!("expected {expected:?}, and that is what is there: {found:?}"));
+        }
+        self.read_to(plan.name, partition, offset)?;
+        let log = self.log(plan.name, partition);
+        let is_it = |rec: &Rec| content::key(rec.id).as_deref() == Some(key) && content::deletes(rec.id) == deleted;
+        let there = log.records.get(&offset);
+        if offset < log.from || there.is_some_and(is_it) {
+            return Ok(());
+        }
+        Err(format!("{found:?} is said to be the newest of {}, there is {there:x?}", key.escape_ascii()))
+    }
+}
+
+/// Whether key and tail are those of a record; without a tail it must be a deletion.
+fn is(key: &[u8], tail: Option<&Tail<'_>>, id: Id) -> bool {
+    match tail {
+        Some(tail) => recognise(Some(key), tail) == Some(id) && !content::deletes(id),
+        None => content::key(id).as_deref() == Some(key) && content::deletes(id),
+    }
+}
+
+impl Log {
+    /// Reads on up to `offset`, which must be there. What follows the batch that holds it need not be a part of the log.
+    fn read(&mut self, disk: &SimDisk, segments: &[(i64, PathBuf)], offset: i64) -> Result<(), String> {
+        while self.next <= offset {
+            let first = segments.first().ok_or("has no segment")?.0;
+            if self.next < first {
+                (self.from, self.next) = (first, first);
+            }
+            let n = segments.partition_point(|(base, _)| *base <= self.next) - 1;
+            let (base, path) = &segments[n];
+            let position = self.at.filter(|(of, _)| of == base).map_or(0, |(_, position)| position);
+            let bytes = disk.raw(path).map_err(|e| format!("{}: {e}", path.display()))?;
+            let read = self.read_segment(*base, &bytes, position, offset);
+            if self.next > offset {
+                break;
+            }
+            match segments.get(n + 1) {
+                // A cleaned segment may have lost its last records.
+                Some((base, _)) => self.next = *base,
+                None => return Err(format!("{offset} is not in the log, which ends at {}: {read:?}", self.next)),
+            }
+        }
+        Ok(())
+    }
+
+    fn read_segment(&mut self, base: i64, bytes: &[u8], mut position: usize, offset: i64) -> Result<(), String> {
+        while position < bytes.len() && self.next <= offset {
+            let (header, batch) = batch::first(&bytes[position..]).map_err(|e| e.to_string())?;
+            position += header.size();
+            if header.base_offset < self.next {
+                continue;
+            }
+            for record in Records::new(batch).map_err(|e| e.to_string())? {
+                let record = record.map_err(|e| e.to_string())?;
+                let id = recognise(record.key, &record.tail).ok_or("a record that nobody sent")?;
+                let rec = Rec { id, timestamp: record.timestamp };
+                self.records.insert(record.offset, rec);
+                self.keys.entry(record.key.unwrap_or_default().to_vec()).or_default().push(record.offset);
+            }
+            self.next = header.next_offset();
+            self.at = Some((base, position));
+        }
+        Ok(())
+    }
+}
