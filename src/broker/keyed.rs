@@ -1,11 +1,11 @@
-//! Asking a compacted topic by key: Get, Scan, and what a watcher needs to begin.
+//! Asking a compacted topic by key: Get, what a watcher needs to begin, and how all keyed reads wait. What a Scan does
+//! is in `scan.rs`.
 //!
 //! Invariants: an answer is true for the offset that it names and for nothing later: what is above the high watermark
 //! is never shown, and what retention has dropped never either. The retry of a parked request is the same function as
-//! the first try. The work of one try is bounded: a scan that has looked at enough ends its page there.
+//! the first try.
 
 use std::io;
-use std::ops::Bound;
 
 use krappy_wire::native::After;
 use krappy_wire::partition::partition_for;
@@ -13,20 +13,16 @@ use krappy_wire::partition::partition_for;
 use super::catalog::State;
 use super::parked::{ParkId, Parked, Waits};
 use super::partition::Partition;
+use super::scan::RangeRead;
 use super::{Broker, Taken};
 use crate::api::{
-    Cursor, ErrorCode, Get, KeyState, NewestRecord, PartitionKey, Refusal, Reply, ReplyTo, RowsWriter, Scan,
-    TopicKey, TopicRef,
+    ErrorCode, Get, KeyState, NewestRecord, PartitionKey, Refusal, Reply, ReplyTo, Scan, TopicKey, TopicRef,
 };
-use crate::lsm::{Access, Found, KeyRange, Kind, ReadError, TreeIter, Warm};
+use crate::lsm::{Access, Found, Kind, ReadError, Warm};
 use crate::time::{Now, Time};
 use crate::view;
 use crate::worker::Job;
 
-/// Most bytes of rows in one page, so that a long scan takes many short turns.
-const PAGE_BYTES: usize = 128 << 10;
-/// Most keys that one try of a scan looks at, deleted ones included.
-const PAGE_KEYS: usize = 8_192;
 /// Most keys of one Get.
 const KEYS_MOST: u32 = 1_024;
 
@@ -45,42 +41,14 @@ pub enum Keyed {
         explain: bool,
     },
     /// Of a range.
-    Scan {
-        /// In order of number.
-        parts: Vec<Part>,
-        /// From the largest key down.
-        reverse: bool,
-        /// Rows without values.
-        keys_only: bool,
-        /// The first key.
-        from: Vec<u8>,
-        /// The first key after the range.
-        to: Option<Vec<u8>>,
-        /// The partition that must show an offset first.
-        after: Option<(PartitionKey, i64)>,
-        /// Most rows.
-        limit: usize,
-        /// Most bytes of rows.
-        max_bytes: usize,
-        /// The last key of the page before, and its partition.
-        last: Option<(Vec<u8>, i32)>,
-    },
-}
-
-/// A partition in a scan.
-#[derive(Debug, Clone, Copy)]
-pub struct Part {
-    key: PartitionKey,
-    number: i32,
-    /// Absent: what is visible now.
-    as_of: Option<i64>,
+    Scan(RangeRead),
 }
 
 impl Waits for Keyed {
     fn partitions(&self) -> impl Iterator<Item = PartitionKey> + '_ {
         let (keys, parts): (&[_], &[_]) = match self {
             Keyed::Get { keys, .. } => (keys, &[]),
-            Keyed::Scan { parts, .. } => (&[], parts),
+            Keyed::Scan(scan) => (&[], &scan.parts),
         };
         keys.iter().map(|(key, ..)| *key).chain(parts.iter().map(|part| part.key))
     }
@@ -96,19 +64,12 @@ enum Outcome {
 }
 
 /// Why a try ended early.
-enum Stop {
+pub(super) enum Stop {
     Refused(Refusal),
     NotYet(Refusal),
     Cold(Warm),
     /// The view of this partition cannot be read.
     Failed(PartitionKey, io::Error),
-}
-
-/// Why the newest record of a key could not be told.
-pub(super) enum Unread {
-    Refused(Refusal),
-    Cold(Warm),
-    Failed(io::Error),
 }
 
 impl From<Refusal> for Stop {
@@ -130,7 +91,7 @@ impl Broker {
     pub(super) fn scan(&mut self, to: ReplyTo, scan: Scan<'_>, now: Now) -> Taken {
         let wait = scan.after.max_wait_ms;
         match self.resolve_scan(scan) {
-            Ok(keyed) => self.first_try(to, keyed, wait, now),
+            Ok(scan) => self.first_try(to, Keyed::Scan(scan), wait, now),
             Err(refusal) => self.refuse(to, refusal),
         }
     }
@@ -180,7 +141,7 @@ impl Broker {
         }
     }
 
-    fn after(&self, topic: TopicKey, after: After) -> Result<Option<(PartitionKey, i64)>, Refusal> {
+    pub(super) fn after(&self, topic: TopicKey, after: After) -> Result<Option<(PartitionKey, i64)>, Refusal> {
         if after.offset < 0 {
             return Ok(None);
         }
@@ -208,29 +169,6 @@ impl Broker {
             as_of: get.as_of,
             after: self.after(topic, get.after)?,
             explain: get.explain,
-        })
-    }
-
-    fn resolve_scan(&self, scan: Scan<'_>) -> Result<Keyed, Refusal> {
-        let topic = self.compacted(scan.topic)?;
-        let (true_at, last) = match scan.cursor {
-            Some(cursor) => (cursor.true_at, cursor.last),
-            None => (scan.as_of, None),
-        };
-        let part = |(key, number)| {
-            let as_of = true_at.iter().find(|(n, _)| *n == number).map(|(_, offset)| *offset);
-            Part { key, number, as_of }
-        };
-        Ok(Keyed::Scan {
-            parts: self.chosen(topic, scan.partition)?.into_iter().map(part).collect(),
-            reverse: scan.reverse,
-            keys_only: scan.keys_only,
-            from: scan.from.to_vec(),
-            to: scan.to.map(<[u8]>::to_vec),
-            after: self.after(topic, scan.after)?,
-            limit: if scan.limit == 0 { usize::MAX } else { scan.limit as usize },
-            max_bytes: (scan.max_bytes as usize).min(PAGE_BYTES),
-            last,
         })
     }
 
@@ -294,9 +232,9 @@ impl Broker {
                 self.metrics.gets += 1;
                 self.read_keys(keys, *as_of, *explain)
             }),
-            Keyed::Scan { after, .. } => self.wait_for(*after).and_then(|()| {
+            Keyed::Scan(scan) => self.wait_for(scan.after).and_then(|()| {
                 self.metrics.scan_pages += 1;
-                self.read_page(asked, now)
+                self.read_page(scan, now)
             }),
         };
         match result {
@@ -326,14 +264,14 @@ impl Broker {
     }
 
     /// A partition whose view can be asked.
-    fn view_of(&self, key: PartitionKey) -> Result<&Partition, Refusal> {
+    pub(super) fn view_of(&self, key: PartitionKey) -> Result<&Partition, Refusal> {
         let partition = self.partition(key).ok_or_else(gone)?;
         partition.view.as_ref().expect("partitions of a compacted topic have one").live()?;
         Ok(partition)
     }
 
     /// The partition, and the offset that an answer is true for.
-    fn at(&self, key: PartitionKey, as_of: Option<i64>) -> Result<(&Partition, i64), Stop> {
+    pub(super) fn at(&self, key: PartitionKey, as_of: Option<i64>) -> Result<(&Partition, i64), Stop> {
         let partition = self.view_of(key).map_err(|refusal| match refusal.code {
             ErrorCode::ViewNotReady => Stop::NotYet(refusal),
             _ => Stop::Refused(refusal),
@@ -358,16 +296,15 @@ impl Broker {
     }
 
     /// Offset of the newest record of a key, visible or not, and whether it deletes the key.
-    pub(super) fn newest_of(&self, key: PartitionKey, bytes: &[u8]) -> Result<Option<(i64, bool)>, Unread> {
-        let partition = self.view_of(key).map_err(Unread::Refused)?;
+    pub(super) fn newest_of(&self, key: PartitionKey, bytes: &[u8]) -> Result<Option<(i64, bool)>, Stop> {
+        let partition = self.view_of(key)?;
         let tree = partition.view.as_ref().and_then(|v| v.tree()).expect("checked above");
         let mut found = Found::default();
-        let there = tree.get(bytes, i64::MAX, Access::Cached, &mut found, None).map_err(|e| match e {
-            ReadError::Cold(warm) => Unread::Cold(warm),
-            error => Unread::Failed(error.into()),
-        })?;
-        let visible = there && found.seq >= partition.log.start_offset();
-        Ok(visible.then_some((found.seq, found.kind == Kind::Tombstone)))
+        let there = tree
+            .get(bytes, i64::MAX, Access::Cached, &mut found, None)
+            .map_err(|e| read_failed(key, e))?;
+        let is_left = there && found.seq >= partition.log.start_offset();
+        Ok(is_left.then_some((found.seq, found.kind == Kind::Tombstone)))
     }
 
     fn read_keys(
@@ -393,162 +330,6 @@ impl Broker {
         }
         Ok(Reply::Values { values, explain: trace })
     }
-
-    fn read_page(&mut self, asked: &Keyed, now: Time) -> Result<Reply, Stop> {
-        let Keyed::Scan { parts, last, .. } = asked else { unreachable!("only scans have pages") };
-        let mut true_at = Vec::with_capacity(parts.len());
-        for part in parts {
-            true_at.push((part.number, self.at(part.key, part.as_of)?.1));
-        }
-        let (rows, stopped) = self.collect(asked, &true_at)?;
-        let next = match stopped {
-            None => None,
-            Some((_, Some(warm))) if rows.rows().count() == 0 => return Err(Stop::Cold(warm)),
-            Some((at, warm)) => {
-                // What the next page needs is read while this one travels.
-                if let Some(warm) = warm {
-                    self.jobs.push(Job::WarmView(None, warm));
-                }
-                for (part, (_, offset)) in parts.iter().zip(&true_at) {
-                    self.pin(part.key, *offset, now)?;
-                }
-                Some(Cursor { true_at: true_at.clone(), last: at.or_else(|| last.clone()) })
-            }
-        };
-        Ok(Reply::Scanned { true_at, rows, next })
-    }
-
-    /// Rows in key order until the page is full; then also the last key that was looked at, and what could not be read
-    /// on without waiting.
-    #[allow(clippy::type_complexity)]
-    fn collect(
-        &self,
-        asked: &Keyed,
-        true_at: &[(i32, i64)],
-    ) -> Result<(RowsWriter, Option<(Option<(Vec<u8>, i32)>, Option<Warm>)>), Stop> {
-        let Keyed::Scan { parts, reverse, keys_only, limit, max_bytes, .. } = asked else {
-            unreachable!("only scans have pages")
-        };
-        let mut rows = RowsWriter::default();
-        let mut merge = Merge { heads: Vec::with_capacity(parts.len()), reverse: *reverse };
-        for (part, (_, at)) in parts.iter().zip(true_at) {
-            let partition = self.view_of(part.key)?;
-            let tree = partition.view.as_ref().and_then(|v| v.tree()).expect("checked above");
-            let iter = tree.iter(&range(asked, part.number), *at, *reverse, Access::Cached);
-            merge.heads.push(Head::new(part, partition.log.start_offset(), iter));
-        }
-        let mut last = None;
-        for looked_at in 0.. {
-            let head = match merge.next() {
-                Ok(Some(head)) => head,
-                Ok(None) => return Ok((rows, None)),
-                Err(Stop::Cold(warm)) => return Ok((rows, Some((last, Some(warm))))),
-                Err(stop) => return Err(stop),
-            };
-            if looked_at >= PAGE_KEYS || rows.size() >= *max_bytes || rows.rows().count() as usize >= *limit {
-                return Ok((rows, Some((last, None))));
-            }
-            if head.is_visible() {
-                let (timestamp, tail) = view::stored(&head.value);
-                let tail = if *keys_only { &[] } else { tail };
-                rows.push(head.number, head.seq, timestamp, &head.key, tail);
-            }
-            let (key, number) = last.get_or_insert_with(|| (Vec::new(), 0));
-            key.clear();
-            key.extend_from_slice(&head.key);
-            *number = head.number;
-            head.taken = true;
-        }
-        unreachable!("the loop has no end of its own")
-    }
-}
-
-/// The entries of several partitions, merged by key, then by number of partition.
-struct Merge<'a> {
-    heads: Vec<Head<'a>>,
-    reverse: bool,
-}
-
-/// One partition in a merge, and its entry that comes next.
-struct Head<'a> {
-    number: i32,
-    of: PartitionKey,
-    /// Records below are gone.
-    log_start: i64,
-    iter: TreeIter<'a>,
-    key: Vec<u8>,
-    value: Vec<u8>,
-    seq: i64,
-    kind: Kind,
-    /// Whether the entry was handed out.
-    taken: bool,
-    done: bool,
-}
-
-impl<'a> Head<'a> {
-    fn new(part: &Part, log_start: i64, iter: TreeIter<'a>) -> Self {
-        Self {
-            number: part.number,
-            of: part.key,
-            log_start,
-            iter,
-            key: Vec::new(),
-            value: Vec::new(),
-            seq: 0,
-            kind: Kind::Put,
-            taken: true,
-            done: false,
-        }
-    }
-
-    fn fill(&mut self) -> Result<(), Stop> {
-        if !self.taken || self.done {
-            return Ok(());
-        }
-        match self.iter.next().map_err(|e| read_failed(self.of, e))? {
-            None => self.done = true,
-            Some(entry) => {
-                self.key.clear();
-                self.key.extend_from_slice(entry.key);
-                self.value.clear();
-                self.value.extend_from_slice(entry.value);
-                (self.seq, self.kind) = (entry.seq, entry.kind);
-                self.taken = false;
-            }
-        }
-        Ok(())
-    }
-
-    fn is_visible(&self) -> bool {
-        self.kind == Kind::Put && self.seq >= self.log_start
-    }
-}
-
-impl<'a> Merge<'a> {
-    fn next(&mut self) -> Result<Option<&mut Head<'a>>, Stop> {
-        for head in &mut self.heads {
-            head.fill()?;
-        }
-        let reverse = self.reverse;
-        Ok(self.heads.iter_mut().filter(|head| !head.done).min_by(|a, b| {
-            let by_key = a.key.cmp(&b.key);
-            if reverse { by_key.reverse() } else { by_key }.then(a.number.cmp(&b.number))
-        }))
-    }
-}
-
-/// The range that is left of a partition: a page ends between two partitions that may hold the same key.
-fn range(asked: &Keyed, number: i32) -> KeyRange {
-    let Keyed::Scan { reverse, from, to, last, .. } = asked else { unreachable!("only scans have ranges") };
-    let mut range = KeyRange {
-        from: Bound::Included(from.clone()),
-        to: to.clone().map_or(Bound::Unbounded, Bound::Excluded),
-    };
-    if let Some((key, at)) = last {
-        let rest = if number <= *at { Bound::Excluded(key.clone()) } else { Bound::Included(key.clone()) };
-        *(if *reverse { &mut range.to } else { &mut range.from }) = rest;
-    }
-    range
 }
 
 fn newest(found: &Found) -> NewestRecord {
@@ -562,7 +343,7 @@ fn gone() -> Refusal {
     Refusal::new(ErrorCode::UnknownTopicOrPartition, "the topic is being deleted")
 }
 
-fn read_failed(of: PartitionKey, error: ReadError) -> Stop {
+pub(super) fn read_failed(of: PartitionKey, error: ReadError) -> Stop {
     match error {
         ReadError::Cold(warm) => Stop::Cold(warm),
         error => Stop::Failed(of, error.into()),

@@ -18,6 +18,7 @@ pub mod pins;
 pub mod produce;
 pub mod producers;
 pub mod retain;
+pub mod scan;
 pub mod views;
 
 use std::io;

@@ -7,7 +7,7 @@ use krappy_wire::partition::partition_for;
 
 use super::acks::AckTo;
 use super::catalog::State;
-use super::keyed::Unread;
+use super::keyed::Stop;
 use super::{Broker, Taken};
 use crate::api::{
     Body, ErrorCode, PartitionKey, PlainRecords, Publish, PublishIf, Refusal, Reply, ReplyTo, TopicKey,
@@ -148,16 +148,15 @@ impl Broker {
         partition.write_tail(now, &mut self.acks, &mut self.metrics);
         let newest = match self.newest_of(key, record_key) {
             Ok(newest) => newest,
-            Err(Unread::Cold(warm)) => {
+            Err(Stop::Cold(warm)) => {
                 self.jobs.push(Job::WarmView(None, warm));
                 return Err(Hold::Later);
             }
-            Err(Unread::Refused(refusal)) => return Err(refusal.into()),
-            Err(Unread::Failed(error)) => {
+            Err(Stop::Refused(refusal) | Stop::NotYet(refusal)) => return Err(refusal.into()),
+            Err(Stop::Failed(key, error)) => {
                 self.break_view(key, &error, now.time);
-                return Err(Refusal::new(ErrorCode::ViewNotReady, "the view cannot be read")
-                    .hint("it is being made again; try again in a moment")
-                    .into());
+                let refusal = self.view_of(key).err();
+                return Err(refusal.expect("a view that was broken a moment ago answers nobody").into());
             }
         };
         let as_expected = match (publish.expected, newest) {

@@ -1,0 +1,264 @@
+//! One page of a Scan: the newest visible record of each key in a range, of one partition or of several merged.
+//!
+//! Invariants: all pages of a scan are true for the same offsets, which stay pinned between them. A page is a bounded
+//! piece of work: it ends when it is full, when it has looked at enough, or where something is not in memory.
+
+use std::ops::Bound;
+
+use super::Broker;
+use super::keyed::{Stop, read_failed};
+use crate::api::{Cursor, PartitionKey, Refusal, Reply, RowsWriter, Scan};
+use crate::lsm::{Access, KeyRange, Kind, TreeIter, Warm};
+use crate::time::Time;
+use crate::view;
+use crate::worker::Job;
+
+/// Most bytes of rows in one page, so that a long scan takes many short turns.
+const PAGE_BYTES: usize = 128 << 10;
+/// Most keys that one page looks at, deleted ones included.
+const PAGE_KEYS: usize = 8_192;
+
+/// A Scan, resolved.
+#[derive(Debug)]
+pub struct RangeRead {
+    /// In order of number.
+    pub parts: Vec<Part>,
+    reverse: bool,
+    keys_only: bool,
+    from: Vec<u8>,
+    to: Option<Vec<u8>>,
+    /// The partition that must show an offset first.
+    pub after: Option<(PartitionKey, i64)>,
+    limit: usize,
+    max_bytes: usize,
+    last: Option<(Vec<u8>, i32)>,
+}
+
+/// A partition in a scan.
+#[derive(Debug, Clone, Copy)]
+pub struct Part {
+    /// The partition.
+    pub key: PartitionKey,
+    number: i32,
+    /// Absent: what is visible now.
+    as_of: Option<i64>,
+}
+
+/// Rows, and where they end.
+struct Page {
+    rows: RowsWriter,
+    end: End,
+}
+
+enum End {
+    /// Of the range.
+    Range,
+    /// The page is full; the last key that was looked at, and its partition.
+    Full(Option<(Vec<u8>, i32)>),
+    /// The same, and what has to be in memory to go on.
+    Cold(Option<(Vec<u8>, i32)>, Warm),
+}
+
+impl Broker {
+    /// Finds the partitions of a scan.
+    pub(super) fn resolve_scan(&self, scan: Scan<'_>) -> Result<RangeRead, Refusal> {
+        let topic = self.compacted(scan.topic)?;
+        let (true_at, last) = match scan.cursor {
+            Some(cursor) => (cursor.true_at, cursor.last),
+            None => (scan.as_of, None),
+        };
+        let part = |(key, number)| {
+            let as_of = true_at.iter().find(|(n, _)| *n == number).map(|(_, offset)| *offset);
+            Part { key, number, as_of }
+        };
+        Ok(RangeRead {
+            parts: self.chosen(topic, scan.partition)?.into_iter().map(part).collect(),
+            reverse: scan.reverse,
+            keys_only: scan.keys_only,
+            from: scan.from.to_vec(),
+            to: scan.to.map(<[u8]>::to_vec),
+            after: self.after(topic, scan.after)?,
+            limit: if scan.limit == 0 { usize::MAX } else { scan.limit as usize },
+            max_bytes: (scan.max_bytes as usize).min(PAGE_BYTES),
+            last,
+        })
+    }
+
+    /// The next page, with the cursor for the one after it.
+    pub(super) fn read_page(&mut self, scan: &RangeRead, now: Time) -> Result<Reply, Stop> {
+        let mut true_at = Vec::with_capacity(scan.parts.len());
+        for part in &scan.parts {
+            true_at.push((part.number, self.at(part.key, part.as_of)?.1));
+        }
+        let Page { rows, end } = self.collect(scan, &true_at)?;
+        let last = match end {
+            End::Range => return Ok(Reply::Scanned { true_at, rows, next: None }),
+            End::Cold(_, warm) if rows.rows().count() == 0 => return Err(Stop::Cold(warm)),
+            End::Cold(last, warm) => {
+                // What the next page needs is read while this one travels.
+                self.jobs.push(Job::WarmView(None, warm));
+                last
+            }
+            End::Full(last) => last,
+        };
+        for (part, (_, offset)) in scan.parts.iter().zip(&true_at) {
+            self.pin(part.key, *offset, now)?;
+        }
+        let next = Cursor { true_at: true_at.clone(), last: last.or_else(|| scan.last.clone()) };
+        Ok(Reply::Scanned { true_at, rows, next: Some(next) })
+    }
+
+    fn collect(&self, scan: &RangeRead, true_at: &[(i32, i64)]) -> Result<Page, Stop> {
+        let mut rows = RowsWriter::default();
+        let mut merge = Merge { heads: Vec::with_capacity(scan.parts.len()), reverse: scan.reverse };
+        for (part, (_, at)) in scan.parts.iter().zip(true_at) {
+            let partition = self.view_of(part.key)?;
+            let tree = partition.view.as_ref().and_then(|v| v.tree()).expect("checked above");
+            let iter = tree.iter(&scan.rest_of(part.number), *at, scan.reverse, Access::Cached);
+            merge.heads.push(Head::new(part, partition.log.start_offset(), iter));
+        }
+        let mut last = None;
+        for looked_at in 0.. {
+            let head = match merge.next() {
+                Ok(Some(head)) => head,
+                Ok(None) => break,
+                Err(Stop::Cold(warm)) => return Ok(Page { rows, end: End::Cold(last, warm) }),
+                Err(stop) => return Err(stop),
+            };
+            let count = rows.rows().count() as usize;
+            if looked_at >= PAGE_KEYS || rows.size() >= scan.max_bytes || count >= scan.limit {
+                return Ok(Page { rows, end: End::Full(last) });
+            }
+            if head.is_visible() {
+                let (timestamp, tail) = view::stored(&head.value);
+                let tail = if scan.keys_only { &[] } else { tail };
+                rows.push(head.number, head.seq, timestamp, &head.key, tail);
+            }
+            let (key, number) = last.get_or_insert_with(|| (Vec::new(), 0));
+            key.clear();
+            key.extend_from_slice(&head.key);
+            *number = head.number;
+            head.taken = true;
+        }
+        Ok(Page { rows, end: End::Range })
+    }
+}
+
+impl RangeRead {
+    /// The range that is left of a partition: a page ends between two partitions that may hold the same key. It may be
+    /// the wrong way round, with a forged cursor, and then holds nothing.
+    fn rest_of(&self, number: i32) -> KeyRange {
+        let mut range = KeyRange {
+            from: Bound::Included(self.from.clone()),
+            to: self.to.clone().map_or(Bound::Unbounded, Bound::Excluded),
+        };
+        if let Some((key, at)) = &self.last {
+            let rest = if number <= *at { Bound::Excluded(key.clone()) } else { Bound::Included(key.clone()) };
+            *(if self.reverse { &mut range.to } else { &mut range.from }) = rest;
+        }
+        range
+    }
+}
+
+/// The entries of several partitions, merged by key, then by number of partition.
+struct Merge<'a> {
+    heads: Vec<Head<'a>>,
+    reverse: bool,
+}
+
+/// One partition in a merge, and its entry that comes next.
+struct Head<'a> {
+    number: i32,
+    of: PartitionKey,
+    /// Records below are gone.
+    log_start: i64,
+    iter: TreeIter<'a>,
+    key: Vec<u8>,
+    value: Vec<u8>,
+    seq: i64,
+    kind: Kind,
+    /// Whether the entry was handed out.
+    taken: bool,
+    done: bool,
+}
+
+impl<'a> Head<'a> {
+    fn new(part: &Part, log_start: i64, iter: TreeIter<'a>) -> Self {
+        Self {
+            number: part.number,
+            of: part.key,
+            log_start,
+            iter,
+            key: Vec::new(),
+            value: Vec::new(),
+            seq: 0,
+            kind: Kind::Put,
+            taken: true,
+            done: false,
+        }
+    }
+
+    fn fill(&mut self) -> Result<(), Stop> {
+        if !self.taken || self.done {
+            return Ok(());
+        }
+        match self.iter.next().map_err(|e| read_failed(self.of, e))? {
+            None => self.done = true,
+            Some(entry) => {
+                self.key.clear();
+                self.key.extend_from_slice(entry.key);
+                self.value.clear();
+                self.value.extend_from_slice(entry.value);
+                (self.seq, self.kind) = (entry.seq, entry.kind);
+                self.taken = false;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_visible(&self) -> bool {
+        self.kind == Kind::Put && self.seq >= self.log_start
+    }
+}
+
+impl<'a> Merge<'a> {
+    fn next(&mut self) -> Result<Option<&mut Head<'a>>, Stop> {
+        for head in &mut self.heads {
+            head.fill()?;
+        }
+        let reverse = self.reverse;
+        Ok(self.heads.iter_mut().filter(|head| !head.done).min_by(|a, b| {
+            let by_key = a.key.cmp(&b.key);
+            if reverse { by_key.reverse() } else { by_key }.then(a.number.cmp(&b.number))
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scan(from: &[u8], to: Option<&[u8]>, reverse: bool, last: Option<(&[u8], i32)>) -> RangeRead {
+        RangeRead {
+            parts: Vec::new(),
+            reverse,
+            keys_only: false,
+            from: from.to_vec(),
+            to: to.map(<[u8]>::to_vec),
+            after: None,
+            limit: 1,
+            max_bytes: 1,
+            last: last.map(|(key, number)| (key.to_vec(), number)),
+        }
+    }
+
+    #[test]
+    fn a_page_goes_on_behind_the_last_key_of_each_partition() {
+        let forward = scan(b"a", Some(b"x"), false, Some((b"k", 1)));
+        let from = |number| forward.rest_of(number).from;
+        assert_eq!((from(1), from(2)), (Bound::Excluded(b"k".to_vec()), Bound::Included(b"k".to_vec())));
+        let backward = scan(b"a", Some(b"x"), true, Some((b"k", 1)));
+        let to = |number| backward.rest_of(number).to;
+        assert_eq!((to(1), to(2)), (Bound::Excluded(b"k".to_vec()), Bound::Included(b"k".to_vec())));
+    }
+}
