@@ -59,6 +59,8 @@ pub struct Limits {
     /// `view.memtable.bytes`: newest records of a compacted partition that are kept in memory; at it they are written
     /// to a run file.
     pub view_memtable: usize,
+    /// `view.memory.bytes`: the same of all partitions together; at it the largest is written to a run file.
+    pub view_memory: usize,
     /// `drain.ms`: after SIGTERM, connections have this long to take what they are owed.
     pub drain_ms: u64,
 }
@@ -83,6 +85,7 @@ impl Default for Limits {
             max_partitions: 20_000,
             min_free: 64 << 20,
             view_memtable: 16 << 20,
+            view_memory: 256 << 20,
             drain_ms: 10_000,
         }
     }

@@ -406,6 +406,19 @@ fn what_does_not_fit_a_compacted_topic_is_refused_in_words() {
 }
 
 #[test]
+fn the_memtables_of_all_partitions_together_are_bounded() {
+    let broker = Broker::ephemeral(&["--view-memory-bytes", "256KiB"]);
+    let mut users = Users::on(&broker, 8);
+    for _ in 0..4 {
+        users.churn(8_000, 5_000);
+        let flushed = |broker: &Broker| broker.client().count("view_flushes");
+        eventually("the largest memtables are written", || flushed(&broker) > 0);
+    }
+    eventually("little is left in memory", || broker.client().count("view_memtable_bytes") < 300_000);
+    users.check();
+}
+
+#[test]
 fn explain_says_which_part_answered() {
     let broker = Broker::ephemeral(SMALL);
     let mut users = Users::on(&broker, 1);

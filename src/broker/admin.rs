@@ -313,6 +313,7 @@ impl Broker {
         }
         let name = topic.name.clone();
         for partition in std::mem::take(&mut topic.partitions) {
+            self.forget_view(partition);
             if let Some(mut gone) = self.partitions[partition.0 as usize].take() {
                 self.unflushed -= gone.counted_unsynced(0);
             }

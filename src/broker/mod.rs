@@ -107,6 +107,8 @@ pub struct Broker {
     keyed: Parking<Keyed>,
     pins: Pins,
     cleaner: Cleaner,
+    /// Bytes of the active memtables of all views.
+    view_memory: usize,
     next_view_retry: Time,
     lookups: admin::Lookups,
     acks: Acks,
@@ -151,6 +153,7 @@ impl Broker {
             keyed: Parking::default(),
             pins: Pins::default(),
             cleaner: Cleaner::default(),
+            view_memory: 0,
             next_view_retry: Time(u64::MAX),
             lookups: admin::Lookups::default(),
             acks: Acks::default(),

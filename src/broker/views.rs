@@ -32,6 +32,8 @@ pub struct View {
     merging: bool,
     /// Bytes taken since background work last came forward.
     admitted: usize,
+    /// Bytes of its active memtable that the broker's total already has.
+    counted: usize,
     entries: Entries,
 }
 
@@ -55,6 +57,7 @@ impl View {
             flushing: false,
             merging: false,
             admitted: 0,
+            counted: 0,
             entries: Entries::default(),
         }
     }
@@ -163,8 +166,44 @@ impl Broker {
         Options { memtable_bytes: self.config.limits.view_memtable, ..Options::default() }
     }
 
-    /// Hands out what the view of a partition needs done, if it has one.
+    /// Hands out what the view of a partition needs done, if it has one. When the memtables of all views together are
+    /// too large, the largest goes to disk, whoever has filled it.
     pub(super) fn advance_view(&mut self, key: PartitionKey) {
+        self.advance_one(key);
+        if self.view_memory <= self.config.limits.view_memory {
+            return;
+        }
+        let counted = |p: &Partition| p.view.as_ref().map_or(0, |view| view.counted);
+        let largest = (0..self.partitions.len()).max_by_key(|&n| self.partitions[n].as_deref().map_or(0, counted));
+        let Some(n) = largest else { return };
+        let Some(Partition { view: Some(view), log, .. }) = self.partitions[n].as_deref_mut() else { return };
+        if let (State::Live, Some(tree)) = (&view.state, &mut view.tree) {
+            tree.freeze(log.end_offset());
+            self.advance_one(PartitionKey(n as u32));
+        }
+    }
+
+    /// The broker's total of memtables has a view's share as it is now.
+    fn count_memtable(&mut self, key: PartitionKey) {
+        let Some(Partition { view: Some(view), .. }) =
+            self.partitions.get_mut(key.0 as usize).and_then(Option::as_deref_mut)
+        else {
+            return;
+        };
+        let now = view.tree.as_ref().map_or(0, Tree::weight);
+        self.view_memory = self.view_memory - view.counted + now;
+        view.counted = now;
+    }
+
+    /// A partition is about to go, and its memtable with it.
+    pub(super) fn forget_view(&mut self, key: PartitionKey) {
+        if let Some(Partition { view: Some(view), .. }) = self.partitions[key.0 as usize].as_deref_mut() {
+            self.view_memory -= std::mem::take(&mut view.counted);
+        }
+        self.forget_pins(key);
+    }
+
+    fn advance_one(&mut self, key: PartitionKey) {
         if self.is_deleting(key) {
             return;
         }
@@ -210,6 +249,7 @@ impl Broker {
         if wants_sync {
             self.begin_sync(key);
         }
+        self.count_memtable(key);
     }
 
     /// Brings the gauges about views up to date.
@@ -293,6 +333,7 @@ impl Broker {
         log::error!("{}: the view cannot be used: {error}", partition.dir.display());
         partition.view.as_mut().expect("it has just been used").breaks(error, now);
         self.metrics.view_failures += 1;
+        self.count_memtable(key);
         self.forget_pins(key);
         self.next_view_retry = self.next_view_retry.min(now);
     }

@@ -373,6 +373,14 @@ const LIMITS: &[Setting] = &[
          to a sorted file."
     ),
     amount!(
+        "view.memory.bytes",
+        Limits,
+        bytes(64 * KIB, TIB),
+        limits.view_memory,
+        "The newest records of all compacted partitions together are kept in memory up to this size; at it the partition \
+         with the most is written to a sorted file."
+    ),
+    amount!(
         "drain.ms",
         Limits,
         millis(0, HOUR),

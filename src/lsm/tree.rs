@@ -141,6 +141,11 @@ impl Tree {
         self.active.insert(entry);
     }
 
+    /// Bytes of the active memtable.
+    pub fn weight(&self) -> usize {
+        self.active.weight()
+    }
+
     /// Whether the active memtable should be frozen.
     pub fn is_full(&self) -> bool {
         self.active.weight() >= self.options.memtable_bytes
