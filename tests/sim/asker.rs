@@ -17,6 +17,8 @@ use super::views::{Logs, Page, Range, Row, Wanted};
 
 /// A pin that keeps a scan readable ends after this long without a page, milliseconds.
 const PINNED_MS: i64 = 60_000;
+/// No pin keeps a scan readable.
+const LAPSED: i64 = 0;
 /// A correlation that no request has.
 const NONE: u32 = 0;
 
@@ -57,7 +59,8 @@ struct AskedScan {
     true_at: Vec<(i32, i64)>,
     last: Option<(Vec<u8>, i32)>,
     cursor: Vec<u8>,
-    /// When the last page came.
+    /// When the last page was asked for, and when the last one that has come, which began or renewed the pins.
+    asked_at: i64,
     since: i64,
     /// It is the one that must come to its end.
     is_final: bool,
@@ -156,6 +159,7 @@ impl Asker {
             true_at: Vec::new(),
             last: None,
             cursor: Vec::new(),
+            asked_at: ctx.wall,
             since: ctx.wall,
             is_final,
         };
@@ -169,6 +173,7 @@ impl Asker {
         let first = scan.cursor.is_empty();
         let after = if first && !scan.is_final { self.after(&mut wanted, ctx) } else { After::NONE };
         let scan = self.scan.as_mut().expect("one is under way");
+        scan.asked_at = ctx.wall;
         wanted.as_of = if first { &scan.as_of } else { &scan.true_at }.iter().copied().collect();
         scan.wanted = wanted;
         let request = Scan {
@@ -219,7 +224,9 @@ impl Asker {
             }
         }
         scan.true_at.clone_from(&page.true_at);
-        scan.since = ctx.wall;
+        // A pin that has ended once may not come back.
+        let lapsed = !scan.cursor.is_empty() && ctx.wall - scan.since >= PINNED_MS;
+        scan.since = if lapsed { LAPSED } else { scan.asked_at };
         match page.next {
             Some(cursor) => {
                 scan.cursor = cursor.to_vec();
@@ -236,7 +243,7 @@ impl Asker {
         self.plan.trims || self.plan.promise.retention
     }
 
-    /// Whether a refusal has a reason. `since`: when a pin was last known to keep what is asked for; 0 if none does.
+    /// Whether a refusal has a reason. `since`: when a pin was last known to keep what is asked for.
     fn is_excused(&self, code: Option<ErrorCode>, wanted: &Wanted, since: i64, ctx: &Ctx<'_>) -> bool {
         let history = &*ctx.history;
         match code {
@@ -249,7 +256,7 @@ impl Asker {
                 wanted.as_of.iter().any(|(p, as_of)| *as_of >= floor(p))
             }
             Some(ErrorCode::OffsetTooOld) => {
-                let pinned = since > 0 && ctx.wall - since < PINNED_MS && !self.may_lose_old();
+                let pinned = since != LAPSED && ctx.wall - since < PINNED_MS && !self.may_lose_old();
                 let lost = history.boots_may_come || history.views_may_fail;
                 !wanted.as_of.is_empty() && (!pinned || lost)
             }
@@ -260,11 +267,11 @@ impl Asker {
     fn refused(&mut self, head: Head, code: i16, message: &str, ctx: &mut Ctx<'_>) {
         let code = ErrorCode::from_number(code);
         let (wanted, since) = if let Some(get) = self.gets.remove(&head.correlation) {
-            (get.wanted, 0)
+            (get.wanted, LAPSED)
         } else if let Some(scan) = self.scan.take_if(|scan| scan.correlation == head.correlation) {
             // What is asked as of an earlier offset may be on its way out.
             let pinned = !scan.cursor.is_empty() && scan.as_of.is_empty();
-            (scan.wanted, if pinned { scan.since } else { 0 })
+            (scan.wanted, if pinned { scan.since } else { LAPSED })
         } else {
             return ctx.history.bad(format!("{}: refused nothing: {message}", self.describe()));
         };
@@ -377,7 +384,7 @@ impl Script for Asker {
     }
 
     fn reply(&mut self, head: Head, reply: Reply<'_>, link: &mut Link, ctx: &mut Ctx<'_>) {
-        ctx.history.note(|| format!("{} {head:?}: {reply:?}", self.describe()));
+        ctx.history.note(|| format!("{} at {} {head:?}: {reply:?}", self.describe(), ctx.wall));
         match reply {
             Reply::Values { values, .. } => match self.gets.remove(&head.correlation) {
                 Some(asked) => self.take_values(&asked, &values, ctx),
