@@ -141,7 +141,11 @@ impl Broker {
         }
     }
 
-    pub(super) fn after(&self, topic: TopicKey, after: After) -> Result<Option<(PartitionKey, i64)>, Refusal> {
+    pub(super) fn after(
+        &self,
+        topic: TopicKey,
+        after: After,
+    ) -> Result<Option<(PartitionKey, i64)>, Refusal> {
         if after.offset < 0 {
             return Ok(None);
         }
@@ -300,9 +304,8 @@ impl Broker {
         let partition = self.view_of(key)?;
         let tree = partition.view.as_ref().and_then(|v| v.tree()).expect("checked above");
         let mut found = Found::default();
-        let there = tree
-            .get(bytes, i64::MAX, Access::Cached, &mut found, None)
-            .map_err(|e| read_failed(key, e))?;
+        let there =
+            tree.get(bytes, i64::MAX, Access::Cached, &mut found, None).map_err(|e| read_failed(key, e))?;
         let is_left = there && found.seq >= partition.log.start_offset();
         Ok(is_left.then_some((found.seq, found.kind == Kind::Tombstone)))
     }

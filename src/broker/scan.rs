@@ -153,7 +153,8 @@ impl RangeRead {
             to: self.to.clone().map_or(Bound::Unbounded, Bound::Excluded),
         };
         if let Some((key, at)) = &self.last {
-            let rest = if number <= *at { Bound::Excluded(key.clone()) } else { Bound::Included(key.clone()) };
+            let rest =
+                if number <= *at { Bound::Excluded(key.clone()) } else { Bound::Included(key.clone()) };
             *(if self.reverse { &mut range.to } else { &mut range.from }) = rest;
         }
         range

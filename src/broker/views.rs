@@ -174,7 +174,8 @@ impl Broker {
             return;
         }
         let counted = |p: &Partition| p.view.as_ref().map_or(0, |view| view.counted);
-        let largest = (0..self.partitions.len()).max_by_key(|&n| self.partitions[n].as_deref().map_or(0, counted));
+        let largest =
+            (0..self.partitions.len()).max_by_key(|&n| self.partitions[n].as_deref().map_or(0, counted));
         let Some(n) = largest else { return };
         let Some(Partition { view: Some(view), log, .. }) = self.partitions[n].as_deref_mut() else { return };
         if let (State::Live, Some(tree)) = (&view.state, &mut view.tree) {

@@ -448,8 +448,7 @@ mod tests {
     fn keyed(h: &mut History, key: u8, deletes: bool, count: u32, expects: Expects) -> Id {
         let id = content::keyed_id(7, 0, deletes, key, count);
         let (session, number) = (7, count);
-        let sent =
-            Sent { topic: 0, partition: 0, session, number, gapless: false, timestamp: 100, expects };
+        let sent = Sent { topic: 0, partition: 0, session, number, gapless: false, timestamp: 100, expects };
         h.sent(id, sent);
         id
     }

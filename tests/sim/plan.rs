@@ -65,7 +65,8 @@ impl Plan {
         // Two seeds in five have compacted topics. What they need beyond the others comes from numbers of its own.
         let keyed = &mut Rng::new(seed ^ 0x6b65_7973);
         let compacts = matches!(seed % 5, 0 | 3);
-        let topics = (0..1 + rng.below(3)).map(|n| topic(n as usize, compacts, rng, keyed, history)).collect();
+        let topics =
+            (0..1 + rng.below(3)).map(|n| topic(n as usize, compacts, rng, keyed, history)).collect();
         let mut config = config(rng);
         let mut count = |least, more| if compacts { least + keyed.below(more) as u32 } else { 0 };
         let (askers, followers, swappers) = (count(1, 2), count(1, 2), count(0, 3));

@@ -80,7 +80,9 @@ impl Row {
     pub fn of(row: &RowRef<'_>) -> Result<Row, String> {
         let id = match &row.tail {
             None => None,
-            Some(tail) => Some(recognise(Some(row.key), tail).ok_or_else(|| format!("{row:?} was not sent"))?),
+            Some(tail) => {
+                Some(recognise(Some(row.key), tail).ok_or_else(|| format!("{row:?} was not sent"))?)
+            }
         };
         let RowRef { partition, offset, timestamp, .. } = *row;
         Ok(Row { partition, offset, timestamp, key: row.key.to_vec(), id })
@@ -258,7 +260,9 @@ impl Logs {
         }
         match expected {
             None if offset < self.log(plan.name, partition).from => Ok(()),
-            Some((there, rec)) if (there, rec.timestamp) == (offset, timestamp) && is(key, tail, rec.id) => Ok(()),
+            Some((there, rec)) if (there, rec.timestamp) == (offset, timestamp) && is(key, tail, rec.id) => {
+                Ok(())
+            }
             _ => Err(format!("{:?} as of {at}, there is {expected:x?}", state.newest)),
         }
     }
@@ -307,7 +311,8 @@ impl Logs {
             if row.offset < trimmed {
                 return Err(format!("{row:x?} is deleted, everything below {trimmed} is"));
             }
-            if self.logs.get(&(plan.name.to_owned(), row.partition)).is_some_and(|log| row.offset < log.from) {
+            if self.logs.get(&(plan.name.to_owned(), row.partition)).is_some_and(|log| row.offset < log.from)
+            {
                 continue;
             }
             loop {
@@ -327,7 +332,10 @@ impl Logs {
             for (key, partition, offset, _) in rest {
                 if !self.may_be_gone(plan, *partition, *offset, history) {
                     let key = key.escape_ascii();
-                    return Err(format!("{key} at {offset} of {partition} is missing as of {:?}", page.true_at));
+                    return Err(format!(
+                        "{key} at {offset} of {partition} is missing as of {:?}",
+                        page.true_at
+                    ));
                 }
             }
         }
@@ -352,12 +360,15 @@ impl Logs {
         // What the cleaner may have taken is known here, and needs not come any more.
         let may_be_cleaned = |offset: i64, rec: &Rec| {
             let newest = log.keys[&content::key(rec.id).unwrap_or_default()].last();
-            plan.promise.cleaned && (content::deletes(rec.id) || newest.is_some_and(|newest| *newest > offset))
+            plan.promise.cleaned
+                && (content::deletes(rec.id) || newest.is_some_and(|newest| *newest > offset))
         };
         let mut between = log.records.range(next..=row.offset).filter(|(_, rec)| in_range(rec));
         let expected = between.find(|(offset, rec)| **offset == row.offset || !may_be_cleaned(**offset, rec));
         match expected {
-            Some((&offset, &rec)) if row.is(row.partition, offset, rec) && content::key(rec.id).as_ref() == Some(&row.key) => {
+            Some((&offset, &rec))
+                if row.is(row.partition, offset, rec) && content::key(rec.id).as_ref() == Some(&row.key) =>
+            {
                 Ok(())
             }
             _ => Err(format!("{row:x?} follows {next}, expected was {expected:x?}")),
@@ -399,7 +410,11 @@ impl Logs {
                 content::deletes(rec.id) || self.may_be_gone(plan, partition, at, history)
             }
         };
-        if met { Ok(()) } else { Err(format!("won at {offset} expecting {expected:?}, there was {before:x?}")) }
+        if met {
+            Ok(())
+        } else {
+            Err(format!("won at {offset} expecting {expected:?}, there was {before:x?}"))
+        }
     }
 
     /// Checks that a conditional publish for `key` was refused for a reason.
@@ -414,14 +429,19 @@ impl Logs {
     ) -> Result<(), String> {
         history.facts += 1;
         let Some((offset, deleted)) = found else {
-            return if expected.is_some() { Ok(()) } else { Err("expected nothing, and there is nothing".into()) };
+            return if expected.is_some() {
+                Ok(())
+            } else {
+                Err("expected nothing, and there is nothing".into())
+            };
         };
         if expected == Some(offset) || expected.is_none() && deleted {
             return Err(format!("expected {expected:?}, and that is what is there: {found:?}"));
         }
         self.read_to(plan.name, partition, offset)?;
         let log = self.log(plan.name, partition);
-        let is_it = |rec: &Rec| content::key(rec.id).as_deref() == Some(key) && content::deletes(rec.id) == deleted;
+        let is_it =
+            |rec: &Rec| content::key(rec.id).as_deref() == Some(key) && content::deletes(rec.id) == deleted;
         let there = log.records.get(&offset);
         if offset < log.from || there.is_some_and(is_it) {
             return Ok(());
@@ -439,7 +459,8 @@ fn is(key: &[u8], tail: Option<&Tail<'_>>, id: Id) -> bool {
 }
 
 impl Log {
-    /// Reads on up to `offset`, which must be there. What follows the batch that holds it need not be a part of the log.
+    /// Reads on up to `offset`, which must be there. What follows the batch that holds it need not be a part of the
+    /// log.
     fn read(&mut self, disk: &SimDisk, segments: &[(i64, PathBuf)], offset: i64) -> Result<(), String> {
         while self.next <= offset {
             let first = segments.first().ok_or("has no segment")?.0;
@@ -457,13 +478,21 @@ impl Log {
             match segments.get(n + 1) {
                 // A cleaned segment may have lost its last records.
                 Some((base, _)) => self.next = *base,
-                None => return Err(format!("{offset} is not in the log, which ends at {}: {read:?}", self.next)),
+                None => {
+                    return Err(format!("{offset} is not in the log, which ends at {}: {read:?}", self.next));
+                }
             }
         }
         Ok(())
     }
 
-    fn read_segment(&mut self, base: i64, bytes: &[u8], mut position: usize, offset: i64) -> Result<(), String> {
+    fn read_segment(
+        &mut self,
+        base: i64,
+        bytes: &[u8],
+        mut position: usize,
+        offset: i64,
+    ) -> Result<(), String> {
         while position < bytes.len() && self.next <= offset {
             let (header, batch) = batch::first(&bytes[position..]).map_err(|e| e.to_string())?;
             position += header.size();
