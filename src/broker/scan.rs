@@ -8,7 +8,7 @@ use std::ops::Bound;
 use super::Broker;
 use super::keyed::{Stop, read_failed};
 use crate::api::{Cursor, PartitionKey, Refusal, Reply, RowsWriter, Scan};
-use crate::lsm::{Access, KeyRange, Kind, TreeIter, Warm};
+use crate::lsm::{Access, Entry, KeyRange, Kind, TreeIter, Warm};
 use crate::time::Time;
 use crate::view;
 use crate::worker::Job;
@@ -129,16 +129,17 @@ impl Broker {
             if looked_at >= PAGE_KEYS || rows.size() >= scan.max_bytes || count >= scan.limit {
                 return Ok(Page { rows, end: End::Full(last) });
             }
-            if head.is_visible() {
-                let (timestamp, tail) = view::stored(&head.value);
+            let entry = head.entry();
+            if entry.kind == Kind::Put && entry.seq >= head.log_start {
+                let (timestamp, tail) = view::stored(entry.value);
                 let tail = if scan.keys_only { &[] } else { tail };
-                rows.push(head.number, head.seq, timestamp, &head.key, tail);
+                rows.push(head.number, entry.seq, timestamp, entry.key, tail);
             }
             let (key, number) = last.get_or_insert_with(|| (Vec::new(), 0));
             key.clear();
-            key.extend_from_slice(&head.key);
+            key.extend_from_slice(entry.key);
             *number = head.number;
-            head.taken = true;
+            head.place = Place::Before;
         }
         Ok(Page { rows, end: End::Range })
     }
@@ -167,58 +168,42 @@ struct Merge<'a> {
     reverse: bool,
 }
 
-/// One partition in a merge, and its entry that comes next.
+/// One partition in a merge. Its entry that comes next is left where it lies, in a block or a memtable.
 struct Head<'a> {
     number: i32,
     of: PartitionKey,
     /// Records below are gone.
     log_start: i64,
     iter: TreeIter<'a>,
-    key: Vec<u8>,
-    value: Vec<u8>,
-    seq: i64,
-    kind: Kind,
-    /// Whether the entry was handed out.
-    taken: bool,
-    done: bool,
+    place: Place,
+}
+
+/// Where the iterator of a [`Head`] is.
+#[derive(PartialEq)]
+enum Place {
+    /// On an entry that was handed out, or at the start.
+    Before,
+    /// On the entry that comes next.
+    At,
+    /// Behind the last entry.
+    End,
 }
 
 impl<'a> Head<'a> {
     fn new(part: &Part, log_start: i64, iter: TreeIter<'a>) -> Self {
-        Self {
-            number: part.number,
-            of: part.key,
-            log_start,
-            iter,
-            key: Vec::new(),
-            value: Vec::new(),
-            seq: 0,
-            kind: Kind::Put,
-            taken: true,
-            done: false,
-        }
+        Self { number: part.number, of: part.key, log_start, iter, place: Place::Before }
     }
 
     fn fill(&mut self) -> Result<(), Stop> {
-        if !self.taken || self.done {
-            return Ok(());
-        }
-        match self.iter.next().map_err(|e| read_failed(self.of, e))? {
-            None => self.done = true,
-            Some(entry) => {
-                self.key.clear();
-                self.key.extend_from_slice(entry.key);
-                self.value.clear();
-                self.value.extend_from_slice(entry.value);
-                (self.seq, self.kind) = (entry.seq, entry.kind);
-                self.taken = false;
-            }
+        if self.place == Place::Before {
+            let next = self.iter.next().map_err(|e| read_failed(self.of, e))?;
+            self.place = if next.is_some() { Place::At } else { Place::End };
         }
         Ok(())
     }
 
-    fn is_visible(&self) -> bool {
-        self.kind == Kind::Put && self.seq >= self.log_start
+    fn entry(&self) -> Entry<'_> {
+        self.iter.entry().expect("it stands on the entry that comes next")
     }
 }
 
@@ -228,8 +213,8 @@ impl<'a> Merge<'a> {
             head.fill()?;
         }
         let reverse = self.reverse;
-        Ok(self.heads.iter_mut().filter(|head| !head.done).min_by(|a, b| {
-            let by_key = a.key.cmp(&b.key);
+        Ok(self.heads.iter_mut().filter(|head| head.place == Place::At).min_by(|a, b| {
+            let by_key = a.entry().key.cmp(b.entry().key);
             if reverse { by_key.reverse() } else { by_key }.then(a.number.cmp(&b.number))
         }))
     }

@@ -105,6 +105,12 @@ impl<'a> TreeIter<'a> {
         if self.reverse { self.backward() } else { self.forward() }
     }
 
+    /// What [`TreeIter::next`] has given last, as long as that was an entry.
+    #[inline]
+    pub fn entry(&self) -> Option<Entry<'_>> {
+        if self.reverse { self.held.as_ref()?.entry() } else { self.sources.entry() }
+    }
+
     /// The first version that is not too new is the newest visible one. It is left where it is until the next call,
     /// which steps over it along with all that it hides.
     fn forward(&mut self) -> Result<Option<Entry<'_>>, ReadError> {
