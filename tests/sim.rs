@@ -71,6 +71,7 @@ fn add(sum: &mut Outcome, one: &Outcome) {
     sum.view_failures += one.view_failures;
     sum.not_ready += one.not_ready;
     sum.cleaned += one.cleaned;
+    sum.rots += one.rots;
 }
 
 #[test]

@@ -70,15 +70,30 @@ pub fn read(
     if found.start < 0 { Err(format!("{}: has no segment", dir.display())) } else { Ok(found) }
 }
 
-/// Whether this record is on the device for certain; `None` if its segment is gone.
-pub fn is_durable(disk: &SimDisk, data: &Path, at: (&str, i32), offset: i64, id: Id) -> Option<bool> {
+/// Whether this record is on the device for certain; `None` if its segment is gone, or it was cleaned away.
+pub fn is_durable(
+    disk: &SimDisk,
+    data: &Path,
+    at: (&str, i32),
+    (offset, id): (i64, Id),
+    cleaned: bool,
+) -> Option<bool> {
     let dir = dir(data, at.0, at.1);
     let (base, path) = segments(disk, &dir).into_iter().rfind(|(base, _)| *base <= offset)?;
-    let bytes = disk.raw_durable(&path).ok()?;
-    let mut found = Found { start: base, end: base, records: Vec::new() };
-    // What follows the last whole batch was not synced yet.
-    let _ = read_segment(&bytes, true, &mut found);
-    Some(found.records.contains(&(offset, id)))
+    let is_in = |bytes: Vec<u8>| {
+        let mut found = Found { start: base, end: base, records: Vec::new() };
+        // What follows the last whole batch was not synced yet.
+        let _ = read_segment(&bytes, true, &mut found);
+        found.records.contains(&(offset, id))
+    };
+    let durable = is_in(disk.raw_durable(&path).ok()?);
+    if durable || !cleaned || is_in(disk.raw(&path).ok()?) { Some(durable) } else { None }
+}
+
+/// The largest number of a manifest in a partition's view, if it has one.
+pub fn manifest(disk: &SimDisk, dir: &Path) -> Option<u64> {
+    let entries = disk.list(&dir.join("view")).unwrap_or_default();
+    entries.iter().filter_map(|e| e.name.strip_prefix("MANIFEST-")?.parse().ok()).max()
 }
 
 /// Base offset and path of each segment file, ascending.

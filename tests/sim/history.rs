@@ -202,6 +202,11 @@ impl History {
         }
     }
 
+    /// A record lies in the files of a partition that is cleaned, and may not for long.
+    pub fn saw(&mut self, topic: Topic, partition: i32, offset: i64, id: Id) {
+        self.learn(topic, partition, offset, id, false);
+    }
+
     /// Somebody asks for records below `offset` to be deleted.
     pub fn wants_trim(&mut self, topic: Topic, partition: i32, offset: i64) {
         self.note(|| format!("trim {topic}/{partition} below {offset}"));
@@ -328,18 +333,22 @@ impl History {
         self.check_conditions(topic, partition, start, records);
     }
 
-    /// What was there and is not was replaced by a newer record of its key, or is a deletion of what is gone.
+    /// What was there and is not was replaced by a newer record of its key, or is a deletion of what is gone. The newer
+    /// record may be such a deletion, and gone, too.
     fn check_cleaned(&mut self, name: &str, known: &[(i64, Id)], records: &[(i64, Id)]) {
         let there: BTreeMap<i64, Id> = records.iter().copied().collect();
         let mut newest = BTreeMap::new();
         let mut oldest = BTreeMap::new();
+        for (offset, id) in known.iter().chain(records) {
+            let newest = newest.entry(content::key(*id)).or_insert(*offset);
+            *newest = *offset.max(newest);
+        }
         for (offset, id) in records {
-            newest.insert(content::key(*id), *offset);
             oldest.entry(content::key(*id)).or_insert(*offset);
         }
         for (offset, id) in known.iter().filter(|(offset, _)| !there.contains_key(offset)) {
             let key = content::key(*id);
-            let replaced = newest.get(&key).is_some_and(|newest| newest > offset);
+            let replaced = newest[&key] > *offset;
             let forgotten = content::deletes(*id) && oldest.get(&key).is_none_or(|oldest| oldest > offset);
             if !replaced && !forgotten {
                 self.bad(format!("{name}: {id:x} at {offset} is cleaned away, and nothing replaces it"));

@@ -8,7 +8,7 @@ use krappy::disk::sim::Rng;
 use super::history::{History, Promise, Topic};
 
 /// Whether compacted topics are cleaned.
-const CLEANER: bool = false;
+const CLEANER: bool = true;
 /// Keys of the records of a compacted topic.
 pub const KEYS: u64 = 12;
 

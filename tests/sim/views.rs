@@ -49,6 +49,8 @@ pub struct Logs {
     disk: SimDisk,
     data: PathBuf,
     logs: BTreeMap<(String, i32), Log>,
+    /// The manifest that the last start has left, by folder of the partition.
+    manifests: BTreeMap<PathBuf, u64>,
 }
 
 /// Keys from `from` to before `to`.
@@ -120,7 +122,7 @@ pub struct Page<'a> {
 
 impl Logs {
     pub fn new(disk: &SimDisk, data: PathBuf) -> Logs {
-        Logs { disk: disk.clone(), data, logs: BTreeMap::new() }
+        Logs { disk: disk.clone(), data, logs: BTreeMap::new(), manifests: BTreeMap::new() }
     }
 
     /// A start has found the log of a partition to end here.
@@ -137,6 +139,21 @@ impl Logs {
         log.durable = log.next;
     }
 
+    /// A start has opened the view of a partition. It goes on in a manifest with the next number; one that begins anew
+    /// was thrown away, and a crash is no reason for that.
+    pub fn view_opened(&mut self, topic: &str, partition: i32) -> Result<(), String> {
+        let dir = audit::dir(&self.data, topic, partition);
+        let number = audit::manifest(&self.disk, &dir);
+        let before = number.and_then(|number| self.manifests.insert(dir, number));
+        match (before, number) {
+            (_, None) => Err(format!("{topic}/{partition}: has no view")),
+            (Some(before), Some(number)) if number <= before => {
+                Err(format!("{topic}/{partition}: the view was thrown away, a manifest {number} follows {before}"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Time has passed: reads what was sealed.
     pub fn catch_up(&mut self, topic: &str, partitions: i32) {
         for partition in 0..partitions {
@@ -147,6 +164,12 @@ impl Logs {
                 let _ = log.read(disk, &segments, youngest - 1);
             }
         }
+    }
+
+    /// All records that were seen in the files of a partition.
+    pub fn seen(&self, topic: &str, partition: i32) -> Vec<(i64, Id)> {
+        let log = self.logs.get(&(topic.to_owned(), partition));
+        log.map_or(Vec::new(), |log| log.records.iter().map(|(offset, rec)| (*offset, rec.id)).collect())
     }
 
     fn open(&mut self, topic: &str, partition: i32) -> (&SimDisk, &mut Log, Vec<(i64, PathBuf)>) {
@@ -162,13 +185,15 @@ impl Logs {
     }
 
     /// Whether everything up to an offset is on the device.
-    fn is_durable(&mut self, topic: &str, partition: i32, offset: i64) -> bool {
+    fn is_durable(&mut self, plan: &TopicPlan, partition: i32, offset: i64) -> bool {
+        let topic = plan.name;
         let log = self.logs.get_mut(&(topic.to_owned(), partition)).expect("it has been read");
         if offset < log.durable {
             return true;
         }
         let Some(rec) = log.records.get(&offset) else { return true };
-        if audit::is_durable(&self.disk, &self.data, (topic, partition), offset, rec.id) == Some(false) {
+        let (at, cleaned) = ((topic, partition), plan.promise.cleaned);
+        if audit::is_durable(&self.disk, &self.data, at, (offset, rec.id), cleaned) == Some(false) {
             return false;
         }
         log.durable = offset + 1;
@@ -225,7 +250,7 @@ impl Logs {
             return Ok(());
         }
         self.read_to(plan.name, partition, at)?;
-        if plan.promise.durable && !self.is_durable(plan.name, partition, at) {
+        if plan.promise.durable && !self.is_durable(plan, partition, at) {
             return Err(format!("true at {at}, which is not on the device"));
         }
         Ok(())

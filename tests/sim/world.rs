@@ -7,6 +7,7 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::Hasher;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use krappy::broker::Broker;
@@ -61,6 +62,7 @@ pub struct Outcome {
     pub view_failures: u64,
     pub not_ready: u64,
     pub cleaned: u64,
+    pub rots: u64,
 }
 
 /// A client with its connection.
@@ -90,6 +92,10 @@ struct World {
     quiet: bool,
     /// The steps until this start of the broker is ended from outside, and how.
     ends_in: Option<(u32, End)>,
+    /// The steps until a bit of a view rots.
+    rots_in: Option<u32>,
+    /// One has.
+    rotten: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,6 +143,8 @@ impl World {
             boots: 0,
             quiet: false,
             ends_in: None,
+            rots_in: None,
+            rotten: false,
             plan,
             disk,
         };
@@ -234,7 +242,8 @@ impl World {
         // A crash that was planned for the start and did not come is called off.
         self.disk.crash_at(u64::MAX / 2);
         self.ends_in = None;
-        self.history.views_may_fail = false;
+        self.history.views_may_fail = self.rotten;
+        self.rots_in = None;
         self.history.boots_may_come = self.plan.faults;
         if !self.faults_left() {
             return;
@@ -243,7 +252,10 @@ impl World {
         let steps = 1 + self.rng.below(800) as u32;
         let trouble = self.rng.below(10);
         // A disk error may be found late, and a view that it has broken comes back after half a minute.
-        self.history.views_may_fail = matches!(trouble, 4..=6);
+        self.history.views_may_fail |= matches!(trouble, 4..=6);
+        if self.plan.compacts && self.rng.below(4) == 0 {
+            self.rots_in = Some(self.rng.below(300) as u32);
+        }
         match trouble {
             0..4 => self.disk.crash_at(calls),
             4 => self.fail(|disk, n| disk.fail_sync(n, Fault::Io), calls / 3 + 1),
@@ -377,10 +389,19 @@ impl World {
             };
             let cleaned = self.history.promise(topic).cleaned;
             for partition in audit::partitions(&self.disk, &data, &name) {
+                for (offset, id) in self.logs.seen(&name, partition).into_iter().filter(|_| cleaned) {
+                    self.history.saw(topic, partition, offset, id);
+                }
                 match audit::read(&self.disk, &data, &name, partition, cleaned) {
                     Ok(found) => {
                         self.history.audit(topic, partition, &found, after);
                         self.logs.restarted(&name, partition, found.end);
+                        if self.plan.topics.iter().any(|plan| plan.compacted && plan.name == name)
+                            && let Err(why) = self.logs.view_opened(&name, partition)
+                            && !self.rotten
+                        {
+                            self.history.bad(why);
+                        }
                     }
                     Err(why) => self.history.bad(why),
                 }
@@ -514,7 +535,25 @@ impl World {
         if self.server().broker().fatal().is_some() {
             return self.stop(true);
         }
+        self.rot();
         self.come_to_an_end();
+    }
+
+    /// A bit of a view's files changes by itself.
+    fn rot(&mut self) {
+        if !self.rots_in.take_if(|steps| *steps == 0).is_some() {
+            self.rots_in = self.rots_in.map(|steps| steps - 1);
+            return;
+        }
+        let is_view = |path: &PathBuf| path.parent().is_some_and(|dir| dir.ends_with("view"));
+        let files: Vec<_> = self.disk.files().into_iter().filter(is_view).collect();
+        let Some(path) = files.get(self.rng.below(files.len().max(1) as u64) as usize) else { return };
+        let bits = 8 * self.disk.raw(path).expect("it was listed").len() as u64;
+        let bit = self.rng.below(bits.max(1));
+        self.history.note(|| format!("ROT of {} at byte {}", path.display(), bit / 8));
+        self.disk.flip_bit(path, bit).expect("it was listed");
+        (self.rotten, self.history.views_may_fail) = (true, true);
+        self.outcome.rots += 1;
     }
 
     fn come_to_an_end(&mut self) {
@@ -675,7 +714,7 @@ impl World {
                 client.script.witness(head, reply, &mut self.logs, &mut self.history);
             }
             if let Ok(Some(Reply::Published { level: Level::Durable, parts: told })) = reply
-                && let (Some((name, _)), Some(sent)) =
+                && let (Some((name, topic)), Some(sent)) =
                     (client.script.topic(), client.script.open_publish(head))
             {
                 for (part, (_, ids)) in told.iter().zip(sent) {
@@ -683,7 +722,8 @@ impl World {
                     let at = (name, part.partition);
                     let id = *ids.last().expect("a publish has records");
                     let offset = part.base_offset + ids.len() as i64 - 1;
-                    if audit::is_durable(&self.disk, data, at, offset, id) == Some(false) {
+                    let cleaned = self.history.promise(topic).cleaned;
+                    if audit::is_durable(&self.disk, data, at, (offset, id), cleaned) == Some(false) {
                         self.history
                             .bad(format!("{at:?}: {offset} is called durable and is not on the device"));
                     }
