@@ -428,7 +428,6 @@ mod tests {
 
     const DURABLE: Promise = Promise { durable: true, retention: false, cleaned: false };
     const LAZY: Promise = Promise { durable: false, retention: false, cleaned: false };
-    const CLEANED: Promise = Promise { durable: true, retention: false, cleaned: true };
 
     /// A topic with ten sent records, one session, ids 0 to 9.
     fn history(promise: Promise, gapless: bool) -> History {
@@ -451,15 +450,6 @@ mod tests {
 
     fn audit_holes(h: &mut History, start: i64, records: &[(i64, Id)], end: i64, after: After) {
         h.audit(0, 0, &Found { start, end, records: records.to_vec() }, after);
-    }
-
-    /// A record with a key, sent on a condition.
-    fn keyed(h: &mut History, key: u8, deletes: bool, count: u32, expects: Expects) -> Id {
-        let id = content::keyed_id(7, 0, deletes, key, count);
-        let (session, number) = (7, count);
-        let sent = Sent { topic: 0, partition: 0, session, number, gapless: false, timestamp: 100, expects };
-        h.sent(id, sent);
-        id
     }
 
     fn verdict(promise: Promise, gapless: bool, tell: impl FnOnce(&mut History)) -> usize {

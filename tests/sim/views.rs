@@ -147,9 +147,9 @@ impl Logs {
         let before = number.and_then(|number| self.manifests.insert(dir, number));
         match (before, number) {
             (_, None) => Err(format!("{topic}/{partition}: has no view")),
-            (Some(before), Some(number)) if number <= before => {
-                Err(format!("{topic}/{partition}: the view was thrown away, a manifest {number} follows {before}"))
-            }
+            (Some(before), Some(number)) if number <= before => Err(format!(
+                "{topic}/{partition}: the view was thrown away, a manifest {number} follows {before}"
+            )),
             _ => Ok(()),
         }
     }

@@ -541,7 +541,7 @@ impl World {
 
     /// A bit of a view's files changes by itself.
     fn rot(&mut self) {
-        if !self.rots_in.take_if(|steps| *steps == 0).is_some() {
+        if self.rots_in.take_if(|steps| *steps == 0).is_none() {
             self.rots_in = self.rots_in.map(|steps| steps - 1);
             return;
         }
