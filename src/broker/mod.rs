@@ -179,6 +179,7 @@ impl Broker {
 
     fn started(&mut self, now: Now) {
         self.next_retention = now.time.plus_ms(self.config.retention_check_ms.min(1_000));
+        self.start_views();
     }
 
     /// Takes a request, or leaves it for later. Replies become ready now or after a completion.

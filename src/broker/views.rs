@@ -19,8 +19,8 @@ use crate::worker::{Done, Job};
 
 /// While level 0 is long, a partition takes this many bytes between two steps of background work.
 const SLOW_ADMITS: usize = 1 << 20;
-/// Replayed at start before anything is served, at the most; more is left to the workers.
-const REPLAYED_AT_START: u64 = 64 << 20;
+/// Replayed at start before anything is served, at the most, in memtables; more is left to the workers.
+const REPLAYED_AT_START: u64 = 4;
 /// A view whose files could not be written is opened again after so many milliseconds.
 const RETRY_MS: u64 = 30_000;
 
@@ -30,6 +30,7 @@ pub struct View {
     state: State,
     flushing: bool,
     merging: bool,
+    replaying: bool,
     /// Bytes taken since background work last came forward.
     admitted: usize,
     /// Bytes of its active memtable that the broker's total already has.
@@ -56,6 +57,7 @@ impl View {
             state: State::Live,
             flushing: false,
             merging: false,
+            replaying: false,
             admitted: 0,
             counted: 0,
             entries: Entries::default(),
@@ -68,7 +70,8 @@ impl View {
         let tree = view.tree.as_mut().expect("given a moment ago");
         let (from, until) = (tree.covered().max(log.start_offset()), log.end_offset());
         let mut replay = log.replay(from, until);
-        if at_once && log.bytes_between(from, until, u64::MAX) <= REPLAYED_AT_START {
+        let most = REPLAYED_AT_START * options.memtable_bytes as u64;
+        if at_once && log.bytes_between(from, until, u64::MAX) <= most {
             let entries = &mut view.entries;
             while !replay.is_done() {
                 replay.step(u64::MAX, &mut |header, batch| {
@@ -135,12 +138,14 @@ impl View {
     pub fn admits(&mut self, bytes: usize) -> bool {
         let Some(tree) = &self.tree else { return true };
         let admits = match tree.pressure() {
+            // What is newer than a rebuild can only be flushed after it.
+            _ if tree.is_full() && matches!(self.state, State::Rebuilding { .. }) => false,
             Pressure::Free => true,
             Pressure::Slow => self.admitted < SLOW_ADMITS,
             Pressure::Stop => false,
         };
         self.admitted += if admits { bytes } else { 0 };
-        admits || !(self.flushing || self.merging)
+        admits || !(self.flushing || self.merging || self.replaying)
     }
 
     /// The last step of a clean stop: everything goes into a run file. Blocks.
@@ -184,6 +189,13 @@ impl Broker {
         }
     }
 
+    /// Hands out what the views need done after a start: one that has to be made again, or was not merged to the end.
+    pub(super) fn start_views(&mut self) {
+        for n in 0..self.partitions.len() {
+            self.advance_view(PartitionKey(n as u32));
+        }
+    }
+
     /// The broker's total of memtables has a view's share as it is now.
     fn count_memtable(&mut self, key: PartitionKey) {
         let Some(Partition { view: Some(view), .. }) =
@@ -205,7 +217,8 @@ impl Broker {
     }
 
     fn advance_one(&mut self, key: PartitionKey) {
-        if self.is_deleting(key) {
+        // A stop waits for no merges, and writes what is in memory itself.
+        if self.draining || self.is_deleting(key) {
             return;
         }
         let partition = self.partitions[key.0 as usize].as_mut().expect("it is not being deleted");
@@ -244,6 +257,7 @@ impl Broker {
             && tree.pressure() != Pressure::Stop
             && let Some(rest) = rest.take()
         {
+            view.replaying = true;
             *chores += 1;
             self.jobs.push(Job::Rebuild(key, Box::new(rest)));
         }
@@ -299,13 +313,14 @@ impl Broker {
         }
     }
 
-    /// Whether a merge that has come one step further goes on: not if its topic is being deleted or its tree is gone.
+    /// Whether a merge that has come one step further goes on: not if its topic is being deleted or its tree is gone, nor
+    /// if the broker is stopping; what it has written is removed by the next start.
     fn goes_on(&mut self, key: PartitionKey, merge: Merge) -> Option<Merge> {
-        let deleting = self.is_deleting(key);
+        let ending = self.draining || self.is_deleting(key);
         let partition = self.partitions[key.0 as usize].as_mut().expect("it stays while jobs are under way");
         let view = partition.view.as_mut().expect("a merge belongs to a view");
         view.admitted = 0;
-        if deleting || view.tree.is_none() {
+        if ending || view.tree.is_none() {
             view.merging = false;
             self.chore_done(key);
             return None;
@@ -344,6 +359,7 @@ impl Broker {
         let dir = self.partition(key).expect("it stays while jobs are under way").dir.display().to_string();
         let mut live = false;
         self.with_view(key, now, |view| {
+            view.replaying = false;
             let rebuilt = result?;
             let (Some(tree), State::Rebuilding { from, at, until, rest }) = (&mut view.tree, &mut view.state)
             else {
@@ -385,7 +401,7 @@ impl Broker {
                 continue;
             };
             let State::Broken { again, damaged, .. } = view.state else { continue };
-            if view.flushing || view.merging || again > now.time {
+            if view.flushing || view.merging || view.replaying || again > now.time {
                 self.next_view_retry = self.next_view_retry.min(again.max(now.time.plus_ms(1_000)));
                 continue;
             }
