@@ -4,12 +4,14 @@
 mod sim {
     pub mod admin;
     pub mod asker;
+    pub mod bench;
     pub mod audit;
     pub mod churn;
     pub mod consumer;
     pub mod content;
     pub mod follower;
     pub mod history;
+    pub mod keyed_sweep;
     pub mod link;
     pub mod net;
     pub mod plan;
@@ -29,7 +31,8 @@ use std::time::Instant;
 
 use krappy::disk::sim::Crash;
 use sim::sabotage::Lie;
-use sim::sweep::{self, sweep};
+use sim::keyed_sweep::{self, COMPACTED};
+use sim::sweep::{self, PLAIN, Swept, sweep};
 use sim::world::{Outcome, run, run_with};
 
 /// Seeds of a run that is told nothing else.
@@ -155,7 +158,36 @@ fn a_name_that_is_not_made_durable_is_noticed() {
 fn a_crash_at_every_call_of_a_workload_and_of_its_recovery_loses_nothing_that_was_promised() {
     let began = Instant::now();
     let ways = [Crash::KeepAll, Crash::LoseAll, Crash::Random(1), Crash::Random(2), Crash::Random(3)];
-    let swept = sweep(&ways, 23);
+    report(&sweep(PLAIN, &ways, 23), began);
+}
+
+#[test]
+fn a_crash_at_every_call_that_changes_a_compacted_topic_leaves_a_view_that_says_what_the_log_says() {
+    let began = Instant::now();
+    let ways = [Crash::KeepAll, Crash::LoseAll, Crash::Random(1), Crash::Random(2)];
+    let swept = sweep(COMPACTED, &ways, 29);
+    let (flushes, merges, cleaned) = swept.background;
+    println!("{flushes} flushes, {merges} merges, {cleaned} records cleaned");
+    assert!(flushes > 8 && merges > 1 && cleaned > 8, "the workload is too small to be one");
+    report(&swept, began);
+}
+
+#[test]
+fn a_view_comes_back_after_any_call_has_failed() {
+    let began = Instant::now();
+    let swept = keyed_sweep::fail_at_every_call();
+    println!("{} views broke", swept.broken);
+    assert!(swept.broken > 0, "no view has noticed");
+    report(&swept, began);
+}
+
+#[test]
+fn a_view_that_was_flushed_before_its_log_was_durable_is_noticed() {
+    assert_eq!(keyed_sweep::a_flush_before_the_log_is_durable(None), [""; 0]);
+    assert!(!keyed_sweep::a_flush_before_the_log_is_durable(Some(Lie::NoSync)).is_empty());
+}
+
+fn report(swept: &Swept, began: Instant) {
     println!(
         "{} calls, {} crashes, {} second crashes in {:.1} s",
         swept.calls,

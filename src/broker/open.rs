@@ -233,11 +233,14 @@ impl Broker {
 }
 
 fn make_dirs(disk: &dyn Disk, data: &Path) -> Result<(), OpenError> {
-    for dir in [data.to_path_buf(), data.join("topics")] {
-        disk.create_dir(&dir).map_err(|e| OpenError::io(&dir, e))?;
+    let topics = data.join("topics");
+    for dir in [data, &topics] {
+        disk.create_dir(dir).map_err(|e| OpenError::io(dir, e))?;
     }
     let parent = data.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    for dir in [parent, data] {
+    // A process that died while it made a topic may have left a name that is there and not durable, and what is
+    // published to it from now on must not go with it.
+    for dir in [parent, data, &topics] {
         disk.sync_dir(dir).map_err(|e| OpenError::io(dir, e))?;
     }
     Ok(())

@@ -1,329 +1,70 @@
 //! The exhaustive part: one workload, crashed at every call that changes something, in every way; and the recovery that
 //! follows, crashed at every call too.
-//!
-//! The broker is driven without a network: a request, the end of the turn, the jobs, the replies.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-use std::sync::Arc;
-
-use krappy::api::{Body, ConnId, Level, Parts, Publish, Reply, ReplyTo, Request, TopicRef};
-use krappy::broker::Broker;
-use krappy::config::{Config, TopicSettings};
+use krappy::api::{Body, ConnId, Level, Publish, Reply, ReplyTo, Request, TopicRef};
 use krappy::disk::Disk;
-use krappy::disk::sim::{Crash, Fault, SimDisk};
-use krappy::time::{Now, Time};
+use krappy::disk::sim::{Crash, Fault};
 use krappy::worker::Job;
 use krappy_wire::batch::ProducerSequence;
 
-use super::audit;
+use super::bench::{Bench, Crashed, DURABLE, LAZY, NOW, config};
 use super::content;
-use super::history::{After, Expects, History, Promise, Sent};
+use super::history::{After, Expects, Sent};
 use super::producer::prepared;
 
-const NOW: Now = Now { time: Time(1), wall: 1_780_000_000_000 };
-const DURABLE: &str = "durable";
-const LAZY: &str = "lazy";
-
-/// The machine went down in the middle.
-pub struct Crashed;
-
-/// A broker on a disk, with what it has been asked and has answered.
-pub struct Bench {
-    pub disk: SimDisk,
-    broker: Option<Broker>,
-    jobs: Vec<Job>,
-    pub history: History,
-    asked: BTreeMap<u64, Asked>,
-    next: u64,
-    /// Topics whose creation, and whose deletion, was confirmed.
-    created: Vec<&'static str>,
-    deleted: Vec<&'static str>,
-    delete_asked: Vec<&'static str>,
-    sequence: i32,
+/// The workload: create, publish to two topics until segments roll, delete records, delete a topic, stop, start.
+fn script(bench: &mut Bench) -> Result<(), Crashed> {
+    bench.open()?;
+    bench.create(DURABLE, 1)?;
+    bench.create(LAZY, 2)?;
+    bench.work()?;
+    for n in 0..9 {
+        bench.publish(DURABLE, 0, if n % 4 == 3 { Level::Appended } else { Level::Durable })?;
+        bench.publish(LAZY, n % 2, Level::Durable)?;
+        if n % 3 == 2 {
+            bench.work()?;
+        }
+    }
+    bench.trim(DURABLE, 7)?;
+    bench.publish(DURABLE, 0, Level::Durable)?;
+    bench.work()?;
+    bench.stop()?;
+    bench.open()?;
+    bench.publish(DURABLE, 0, Level::Durable)?;
+    bench.publish(LAZY, 1, Level::Durable)?;
+    bench.work()?;
+    bench.delete(LAZY)?;
+    bench.publish(DURABLE, 0, Level::Durable)?;
+    bench.work()?;
+    bench.stop()
 }
 
-#[derive(Clone)]
-enum Asked {
-    Create(&'static str),
-    Delete(&'static str),
-    Publish(&'static str, i32, Vec<u64>),
-    Trim(&'static str),
+/// Starts again after a crash, checks, goes on a little, and loses power for a last time.
+fn go_on(bench: &mut Bench, after: After) -> Result<(), Crashed> {
+    bench.open()?;
+    bench.audit(after);
+    // A topic that is there can be used, also if nobody was told that it was made.
+    if bench.broker.is_none() || !bench.has(DURABLE) {
+        return Ok(());
+    }
+    bench.sequence = 0;
+    let fresh = bench.next as i32 + 1;
+    // A producer of its own, because the old one may have lost what it was not told to be there.
+    publish_by(bench, 1_000 + i64::from(fresh))?;
+    bench.work()?;
+    bench.crash(Crash::LoseAll);
+    bench.open()?;
+    bench.audit(After::Power);
+    Ok(())
 }
 
-fn config() -> Config {
-    let topic = TopicSettings { segment_bytes: 1024, index_interval_bytes: 64, ..TopicSettings::default() };
-    Config { data_dir: PathBuf::from("/data"), auto_create: false, topic, ..Config::default() }
-}
-
-impl Bench {
-    pub fn new(seed: u64) -> Bench {
-        let mut history = History::default();
-        history.topic(DURABLE, Promise { durable: true, retention: false, cleaned: false });
-        history.topic(LAZY, Promise { durable: false, retention: false, cleaned: false });
-        Bench::on(SimDisk::new(seed), history)
-    }
-
-    fn on(disk: SimDisk, history: History) -> Bench {
-        Bench {
-            disk,
-            broker: None,
-            jobs: Vec::new(),
-            history,
-            asked: BTreeMap::new(),
-            next: 0,
-            created: Vec::new(),
-            deleted: Vec::new(),
-            delete_asked: Vec::new(),
-            sequence: 0,
-        }
-    }
-
-    /// The same state on a disk of its own, with the broker down.
-    fn fork(&self) -> Bench {
-        let mut fork = Bench::on(self.disk.fork(), self.history.clone());
-        fork.next = self.next;
-        fork.created.clone_from(&self.created);
-        fork.deleted.clone_from(&self.deleted);
-        fork.delete_asked.clone_from(&self.delete_asked);
-        fork
-    }
-
-    pub fn open(&mut self) -> Result<(), Crashed> {
-        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        let opened = Broker::open(config(), disk, 1, NOW);
-        if self.disk.has_crashed() {
-            return Err(Crashed);
-        }
-        match opened {
-            Ok((broker, _)) => self.broker = Some(broker),
-            Err(e) => self.history.bad(format!("does not start: {e}")),
-        }
-        Ok(())
-    }
-
-    pub fn crash(&mut self, how: Crash) {
-        self.broker = None;
-        self.jobs.clear();
-        self.asked.clear();
-        self.disk.crash(how);
-    }
-
-    /// Compares the disk with the history after a start.
-    pub fn audit(&mut self, after: After) {
-        let data = config().data_dir;
-        let there = audit::topics(&self.disk, &data);
-        for &name in &self.created {
-            if !there.iter().any(|t| t == name) && !self.delete_asked.contains(&name) {
-                self.history.bad(format!("topic {name} was created and is gone"));
-            }
-        }
-        for &name in &self.deleted {
-            if there.iter().any(|t| t == name) {
-                self.history.bad(format!("topic {name} was deleted and is there"));
-            }
-        }
-        for name in [DURABLE, LAZY].into_iter().filter(|name| there.iter().any(|t| t == name)) {
-            let topic = usize::from(name == LAZY);
-            for partition in audit::partitions(&self.disk, &data, name) {
-                match audit::read(&self.disk, &data, name, partition, false) {
-                    Ok(found) => self.history.audit(topic, partition, &found, after),
-                    Err(why) => self.history.bad(why),
-                }
-            }
-        }
-    }
-
-    fn ask(&mut self, asked: Asked, request: Request<'_>) -> Result<(), Crashed> {
-        self.next += 1;
-        self.asked.insert(self.next, asked);
-        let to = ReplyTo { conn: ConnId { key: 0, generation: 1 }, slot: self.next };
-        let broker = self.broker.as_mut().expect("open");
-        broker.handle(to, request, NOW);
-        broker.flush(NOW);
-        broker.take_jobs(&mut self.jobs);
-        self.listen()
-    }
-
-    fn listen(&mut self) -> Result<(), Crashed> {
-        if self.disk.has_crashed() {
-            return Err(Crashed);
-        }
-        let broker = self.broker.as_mut().expect("open");
-        broker.invariants();
-        let mut replies = Vec::new();
-        broker.take_replies(&mut replies);
-        for (to, reply) in replies {
-            let asked = self.asked.remove(&to.slot).expect("every request is answered once");
-            match (asked, reply) {
-                (Asked::Create(name), Reply::Topic(_)) => self.created.push(name),
-                (Asked::Delete(name), Reply::Deleted) => self.deleted.push(name),
-                (
-                    Asked::Publish(name, partition, ids),
-                    Reply::Published { level, parts: Parts::One(part) },
-                ) => {
-                    let topic = usize::from(name == LAZY);
-                    let durable = level == Level::Durable;
-                    self.history.acked(topic, partition, part.base_offset, &ids, durable);
-                }
-                (Asked::Trim(name), Reply::Trimmed(start)) => {
-                    self.history.trimmed(usize::from(name == LAZY), 0, start);
-                }
-                (_, other) => self.history.bad(format!("answered by {other:?}")),
-            }
-        }
-        Ok(())
-    }
-
-    /// Runs all jobs, and those that follow from them.
-    fn work(&mut self) -> Result<(), Crashed> {
-        let disk: Arc<dyn Disk> = Arc::new(self.disk.clone());
-        while !self.jobs.is_empty() {
-            for job in std::mem::take(&mut self.jobs) {
-                let done = job.run(&disk);
-                if self.disk.has_crashed() {
-                    return Err(Crashed);
-                }
-                let broker = self.broker.as_mut().expect("open");
-                broker.complete(done, NOW);
-                broker.flush(NOW);
-                broker.take_jobs(&mut self.jobs);
-                self.listen()?;
-            }
-        }
-        Ok(())
-    }
-
-    fn create(&mut self, name: &'static str, partitions: i32) -> Result<(), Crashed> {
-        let settings = if name == LAZY { vec![("flush.messages", "1000")] } else { Vec::new() };
-        let request = Request::CreateTopic { topic: name, partitions: Some(partitions), settings };
-        self.ask(Asked::Create(name), request)
-    }
-
-    fn publish(&mut self, name: &'static str, partition: i32, acks: Level) -> Result<(), Crashed> {
-        let topic = usize::from(name == LAZY);
-        let first = self.next as u32 * 10;
-        let ids: Vec<u64> = (0..2).map(|n| content::id(1, 150, first + n)).collect();
-        for (n, &id) in ids.iter().enumerate() {
-            let session = (topic as u64) << 8 | partition as u64;
-            let number = first + n as u32;
-            let timestamp = NOW.wall;
-            let expects = Expects::Anything;
-            let sent = Sent { topic, partition, session, number, gapless: false, timestamp, expects };
-            self.history.sent(id, sent);
-        }
-        let by = (name == DURABLE).then(|| {
-            let base_sequence = self.sequence;
-            self.sequence += ids.len() as i32;
-            ProducerSequence { producer_id: 7, epoch: 0, base_sequence }
-        });
-        let bytes = prepared(&ids, NOW.wall, by);
-        let publish = Publish {
-            topic: TopicRef::Name(name),
-            partition: Some(partition),
-            acks,
-            body: Body::Batch(&bytes),
-        };
-        self.ask(Asked::Publish(name, partition, ids), Request::Publish(publish))
-    }
-
-    fn trim(&mut self, name: &'static str, offset: i64) -> Result<(), Crashed> {
-        self.history.wants_trim(usize::from(name == LAZY), 0, offset);
-        self.ask(Asked::Trim(name), Request::DeleteRecords { topic: name, partition: 0, offset })
-    }
-
-    fn delete(&mut self, name: &'static str) -> Result<(), Crashed> {
-        self.delete_asked.push(name);
-        self.ask(Asked::Delete(name), Request::DeleteTopic { topic: name })
-    }
-
-    fn stop(&mut self) -> Result<(), Crashed> {
-        let broker = self.broker.as_mut().expect("open");
-        broker.drain(NOW);
-        broker.sync_all();
-        broker.take_jobs(&mut self.jobs);
-        self.work()?;
-        let closed = self.broker.as_mut().expect("open").close();
-        if self.disk.has_crashed() {
-            return Err(Crashed);
-        }
-        if let Err(e) = closed {
-            self.history.bad(format!("a stop was not clean: {e}"));
-        }
-        self.broker = None;
-        Ok(())
-    }
-
-    /// The workload: create, publish to two topics until segments roll, delete records, delete a topic, stop, start.
-    pub fn script(&mut self) -> Result<(), Crashed> {
-        self.open()?;
-        self.create(DURABLE, 1)?;
-        self.create(LAZY, 2)?;
-        self.work()?;
-        for n in 0..9 {
-            self.publish(DURABLE, 0, if n % 4 == 3 { Level::Appended } else { Level::Durable })?;
-            self.publish(LAZY, n % 2, Level::Durable)?;
-            if n % 3 == 2 {
-                self.work()?;
-            }
-        }
-        self.trim(DURABLE, 7)?;
-        self.publish(DURABLE, 0, Level::Durable)?;
-        self.work()?;
-        self.stop()?;
-        self.open()?;
-        self.publish(DURABLE, 0, Level::Durable)?;
-        self.publish(LAZY, 1, Level::Durable)?;
-        self.work()?;
-        self.delete(LAZY)?;
-        self.publish(DURABLE, 0, Level::Durable)?;
-        self.work()?;
-        self.stop()
-    }
-
-    /// Starts again after a crash, checks, goes on a little, and loses power for a last time.
-    pub fn go_on(&mut self, after: After) -> Result<(), Crashed> {
-        self.open()?;
-        self.audit(after);
-        if self.broker.is_none() || !self.created.contains(&DURABLE) {
-            return Ok(());
-        }
-        self.sequence = 0;
-        let fresh = self.next as i32 + 1;
-        // A producer of its own, because the old one may have lost what it was not told to be there.
-        self.publish_by(1_000 + i64::from(fresh))?;
-        self.work()?;
-        self.crash(Crash::LoseAll);
-        self.open()?;
-        self.audit(After::Power);
-        Ok(())
-    }
-
-    fn publish_by(&mut self, producer_id: i64) -> Result<(), Crashed> {
-        let id = content::id(2, 10, self.next as u32);
-        let number = self.next as u32;
-        let (session, timestamp, expects) = (99, 0, Expects::Anything);
-        let sent = Sent { topic: 0, partition: 0, session, number, gapless: false, timestamp, expects };
-        self.history.sent(id, sent);
-        self.send_one(id, ProducerSequence { producer_id, epoch: 0, base_sequence: 0 })
-    }
-
-    fn send_one(&mut self, id: u64, by: ProducerSequence) -> Result<(), Crashed> {
-        let bytes = prepared(&[id], NOW.wall, Some(by));
-        let publish = Publish {
-            topic: TopicRef::Name(DURABLE),
-            partition: Some(0),
-            acks: Level::Durable,
-            body: Body::Batch(&bytes),
-        };
-        self.ask(Asked::Publish(DURABLE, 0, vec![id]), Request::Publish(publish))
-    }
-
-    /// Takes out the jobs that write to a partition's folder beside its segments, as if workers were slow with them.
-    fn hold_back_chores(&mut self) -> Vec<Job> {
-        let is_chore = |job: &mut Job| matches!(job, Job::Snapshot(..) | Job::Unlink(..) | Job::Mark(..));
-        self.jobs.extract_if(.., is_chore).collect()
-    }
+fn publish_by(bench: &mut Bench, producer_id: i64) -> Result<(), Crashed> {
+    let id = content::id(2, 10, bench.next as u32);
+    let number = bench.next as u32;
+    let (session, timestamp, expects) = (99, 0, Expects::Anything);
+    let sent = Sent { topic: 0, partition: 0, session, number, gapless: false, timestamp, expects };
+    bench.history.sent(id, sent);
+    bench.send_one(id, ProducerSequence { producer_id, epoch: 0, base_sequence: 0 })
 }
 
 /// A broker with a topic in which segments have been rolled, and the jobs that this has caused, not run.
@@ -440,7 +181,8 @@ pub fn a_producers_file_of_lost_records_is_forgotten() -> Vec<String> {
     bench.history.violations
 }
 
-fn after(how: Crash) -> After {
+/// What a start follows.
+pub fn after(how: Crash) -> After {
     if how == Crash::KeepAll { After::Process } else { After::Power }
 }
 
@@ -450,27 +192,44 @@ pub struct Swept {
     pub calls: u64,
     pub crashes: u64,
     pub second_crashes: u64,
+    /// Views that broke.
+    pub broken: u64,
+    /// Flushes, merges and cleaned records of the whole workload.
+    pub background: (u64, u64, u64),
     pub found: Vec<String>,
 }
 
-/// Crashes the workload at every call in every way of `ways`, and the recovery of every `sample`-th of them too.
-pub fn sweep(ways: &[Crash], sample: u64) -> Swept {
+/// What is crashed, and what follows.
+#[derive(Clone, Copy)]
+pub struct Workload {
+    /// From the first start to a clean stop.
+    pub script: fn(&mut Bench) -> Result<(), Crashed>,
+    /// A start after a crash, the checks, and a little more.
+    pub go_on: fn(&mut Bench, After) -> Result<(), Crashed>,
+}
+
+/// The workload of topics without keys.
+pub const PLAIN: Workload = Workload { script, go_on };
+
+/// Crashes a workload at every call in every way of `ways`, and the recovery of every `sample`-th of them too.
+pub fn sweep(workload: Workload, ways: &[Crash], sample: u64) -> Swept {
     let mut swept = Swept::default();
     let mut whole = Bench::new(0);
-    assert!(whole.script().is_ok(), "nothing goes wrong without a crash");
+    assert!((workload.script)(&mut whole).is_ok(), "nothing goes wrong without a crash");
     swept.found.append(&mut whole.history.violations);
     swept.calls = whole.disk.calls();
+    swept.background = (whole.flushes, whole.merges, whole.cleaned);
     for n in 1..=swept.calls {
         for (w, &how) in ways.iter().enumerate() {
             let mut bench = Bench::new(n * 100 + w as u64);
             bench.disk.crash_at(n);
-            assert!(bench.script().is_err(), "call {n} is made");
+            assert!((workload.script)(&mut bench).is_err(), "call {n} is made");
             bench.crash(how);
             swept.crashes += 1;
             if (n + w as u64).is_multiple_of(sample) {
-                swept.second_crashes += crash_again(&bench, how, ways, &mut swept.found);
+                swept.second_crashes += crash_again(workload, &bench, how, ways, &mut swept.found);
             }
-            let _ = bench.go_on(after(how));
+            let _ = (workload.go_on)(&mut bench, after(how));
             let label = |what: String| format!("crash at call {n}, {how:?}: {what}");
             swept.found.extend(bench.history.violations.drain(..).map(label));
         }
@@ -479,7 +238,13 @@ pub fn sweep(ways: &[Crash], sample: u64) -> Swept {
 }
 
 /// Crashes the recovery at each of its calls, and lets a third start find what is left.
-fn crash_again(bench: &Bench, first: Crash, ways: &[Crash], found: &mut Vec<String>) -> u64 {
+fn crash_again(
+    workload: Workload,
+    bench: &Bench,
+    first: Crash,
+    ways: &[Crash],
+    found: &mut Vec<String>,
+) -> u64 {
     for m in 1.. {
         let how = ways[m as usize % ways.len()];
         let mut again = bench.fork();
@@ -489,7 +254,7 @@ fn crash_again(bench: &Bench, first: Crash, ways: &[Crash], found: &mut Vec<Stri
         }
         again.crash(how);
         let worst = if after(first) == After::Power { After::Power } else { after(how) };
-        let _ = again.go_on(worst);
+        let _ = (workload.go_on)(&mut again, worst);
         let label = |what: String| format!("crash {first:?}, then at call {m} of the start, {how:?}: {what}");
         found.extend(again.history.violations.drain(..).map(label));
     }

@@ -27,7 +27,7 @@ pub struct Rec {
 }
 
 /// What is known of a partition's log.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Log {
     records: BTreeMap<i64, Rec>,
     /// Offsets of the records of each key, ascending.
@@ -123,6 +123,12 @@ pub struct Page<'a> {
 impl Logs {
     pub fn new(disk: &SimDisk, data: PathBuf) -> Logs {
         Logs { disk: disk.clone(), data, logs: BTreeMap::new(), manifests: BTreeMap::new() }
+    }
+
+    /// The same knowledge of another disk.
+    pub fn on(&self, disk: &SimDisk) -> Logs {
+        let (data, logs, manifests) = (self.data.clone(), self.logs.clone(), self.manifests.clone());
+        Logs { disk: disk.clone(), data, logs, manifests }
     }
 
     /// A start has found the log of a partition to end here.
