@@ -172,7 +172,7 @@ pub fn resident(pid: i32) -> io::Result<u64> {
 pub fn drop_caches() -> io::Result<()> {
     // SAFETY: sync takes nothing and returns nothing. Only clean pages are dropped.
     unsafe { libc::sync() };
-    std::fs::write("/proc/sys/vm/drop_caches", "3")
+    std::fs::write("/proc/sys/vm/drop_caches", "1")
 }
 
 /// Touches memory and gives it back, so that what is measured next does not wait for the host to find pages.

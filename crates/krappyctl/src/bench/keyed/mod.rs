@@ -17,6 +17,9 @@ use krappy_wire::native::{Head, Request};
 use reads::Pass;
 use records::{KEY, Records, VALUE};
 
+/// How often everything is read.
+const PASSES: usize = 5;
+
 pub fn run(global: &Global, args: &Keyed) -> Result<Vec<Measure>, Failure> {
     if args.drop_caches {
         sys::drop_caches().map_err(|e| {
@@ -41,8 +44,9 @@ pub fn run(global: &Global, args: &Keyed) -> Result<Vec<Measure>, Failure> {
     Ok(bench.measures)
 }
 
-/// The topic that is made is compacted, and where acks come from memory it leaves syncing to the system, or the figure
-/// would be that of two kinds of work. Only single runs are pinned, not the load with its workers.
+/// The topic that is made is compacted; the cleaner leaves it alone for a day, and where acks come from memory it
+/// leaves syncing to the system, or the figures would be those of two kinds of work. Only single runs are pinned, not
+/// the load with its workers.
 fn target(args: &Keyed) -> Target {
     let mut target = args.target.clone();
     let mut set = |name: &str, value: String| {
@@ -51,6 +55,7 @@ fn target(args: &Keyed) -> Target {
         }
     };
     set("cleanup.policy", "compact".into());
+    set("min.compaction.lag.ms", "86400000".into());
     if args.acks != Acks::Disk {
         set("flush.messages", i64::MAX.to_string());
     }
@@ -140,9 +145,8 @@ impl Bench<'_> {
         self.tell("blocks per get", per_get("view_run_looks"), "", "hits and misses; none from a memtable");
         self.tell("runs spared per get", per_get("view_filter_hits"), "", "by their filters");
         self.tell("runs in vain per get", per_get("view_filter_misses"), "", "the filter said maybe");
-        self.pass("scan", reads::scan(&self.place)?);
-        self.pass("watch", reads::watch(&self.place)?);
-        Ok(())
+        self.passes("scan", reads::scan)?;
+        self.passes("watch", reads::watch)
     }
 
     fn cold_reads(&mut self) -> Result<(), Failure> {
@@ -203,6 +207,14 @@ impl Bench<'_> {
         self.tell(&format!("{name} rate"), outcome.rate(), "/s", "");
     }
 
+    /// The middle one of several, because one takes less than a second and anything may come in between.
+    fn passes(&mut self, name: &str, read: fn(&Workplace) -> Result<Pass, Failure>) -> Result<(), Failure> {
+        let mut passes = (0..PASSES).map(|_| read(&self.place)).collect::<Result<Vec<_>, _>>()?;
+        passes.sort_by_key(|pass| pass.elapsed);
+        self.pass(name, passes[PASSES / 2]);
+        Ok(())
+    }
+
     fn pass(&mut self, name: &str, pass: Pass) {
         let seconds = pass.elapsed.as_secs_f64();
         self.tell(name, pass.rows as f64 / seconds, "rows/s", &format!("{} rows", pass.rows));
@@ -234,10 +246,14 @@ mod tests {
             args: Keyed,
         }
         let config = |line: &[&str]| target(&Line::parse_from(line).args).config;
-        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        assert_eq!(config(&["x", "--acks", "disk"]), [pair("cleanup.policy", "compact")]);
-        let both = config(&["x", "-c", "cleanup.policy=compact,delete"]);
-        assert_eq!(both[0], pair("cleanup.policy", "compact,delete"));
-        assert_eq!((both.len(), both[1].0.as_str()), (2, "flush.messages"));
+        let value = |line: &[&str], name: &str| {
+            let mut values = config(line).into_iter().filter(|(known, _)| known == name);
+            (values.next().map(|(_, value)| value), values.count())
+        };
+        assert_eq!(value(&["x"], "cleanup.policy"), (Some("compact".into()), 0));
+        let both = ["x", "-c", "cleanup.policy=compact,delete"];
+        assert_eq!(value(&both, "cleanup.policy"), (Some("compact,delete".into()), 0));
+        assert_eq!(value(&["x"], "flush.messages"), (Some(i64::MAX.to_string()), 0));
+        assert_eq!(value(&["x", "--acks", "disk"], "flush.messages"), (None, 0));
     }
 }
