@@ -59,6 +59,9 @@ pub struct Limits {
     /// `view.memtable.bytes`: newest records of a compacted partition that are kept in memory; at it they are written
     /// to a run file.
     pub view_memtable: usize,
+    /// `view.replay.bytes`: log that a start reads for the view of one partition before it serves; more is left to the
+    /// workers.
+    pub view_replay: u64,
     /// `view.memory.bytes`: the same of all partitions together; at it the largest is written to a run file.
     pub view_memory: usize,
     /// `drain.ms`: after SIGTERM, connections have this long to take what they are owed.
@@ -86,6 +89,7 @@ impl Default for Limits {
             min_free: 64 << 20,
             view_memtable: 16 << 20,
             view_memory: 256 << 20,
+            view_replay: 64 << 20,
             drain_ms: 10_000,
         }
     }

@@ -251,19 +251,20 @@ fn cleaning_removes_what_was_replaced_and_nothing_else() {
 
 #[test]
 fn a_lost_view_of_a_long_log_is_made_again_while_publishing_goes_on() {
+    let flags = [SMALL, &["--view-replay-bytes", "64KiB"]].concat();
     let data = TempDir::new("keyed-rebuild");
-    let mut broker = Broker::on(data.path(), SMALL);
+    let mut broker = Broker::on(data.path(), &flags);
     let mut users = Users::on(&broker, 1);
     users.churn(20_000, 2_000);
     broker.kill();
     view_folders(data.path()).into_iter().for_each(|dir| std::fs::remove_dir_all(dir).unwrap());
-    // More than four memtables of log, so this is left to the workers.
-    broker = Broker::on(data.path(), SMALL);
+    // There is more log than that, so it is left to the workers.
+    broker = Broker::on(data.path(), &flags);
     users = users.again(&broker);
     users.churn(5_000, 2_000);
     users.check();
     assert!(broker.stop().success());
-    broker = Broker::on(data.path(), SMALL);
+    broker = Broker::on(data.path(), &flags);
     users.again(&broker).check();
 }
 

@@ -196,7 +196,7 @@ impl Broker {
         if let Some(why) = why {
             log::warn!("{}: the view is made again from the log: {why}", dir.display());
         }
-        View::start(tree, log, &options, true)
+        View::start(tree, log, &options, self.config.limits.view_replay)
     }
 
     /// The last step of a clean stop: every index, mark and producers file, then the marker. Blocks. Nothing may be

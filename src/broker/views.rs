@@ -19,8 +19,6 @@ use crate::worker::{Done, Job};
 
 /// While level 0 is long, a partition takes this many bytes between two steps of background work.
 const SLOW_ADMITS: usize = 1 << 20;
-/// Replayed at start before anything is served, at the most, in memtables; more is left to the workers.
-const REPLAYED_AT_START: u64 = 4;
 /// A view whose files could not be written is opened again after so many milliseconds.
 const RETRY_MS: u64 = 30_000;
 
@@ -64,14 +62,14 @@ impl View {
         }
     }
 
-    /// Puts a view around its tree; reads what the tree does not cover from the log, at once if that is little.
-    pub fn start(tree: Tree, log: &Log, options: &Options, at_once: bool) -> io::Result<Self> {
+    /// Puts a view around its tree; reads what the tree does not cover from the log, here if that is at most `at_once`
+    /// bytes.
+    pub fn start(tree: Tree, log: &Log, options: &Options, at_once: u64) -> io::Result<Self> {
         let mut view = Self::new(tree);
         let tree = view.tree.as_mut().expect("given a moment ago");
         let (from, until) = (tree.covered().max(log.start_offset()), log.end_offset());
         let mut replay = log.replay(from, until);
-        let most = REPLAYED_AT_START * options.memtable_bytes as u64;
-        if at_once && log.bytes_between(from, until, u64::MAX) <= most {
+        if log.bytes_between(from, until, u64::MAX) <= at_once {
             let entries = &mut view.entries;
             while !replay.is_done() {
                 replay.step(u64::MAX, &mut |header, batch| {
@@ -426,7 +424,7 @@ impl Broker {
             if let Some(why) = why {
                 log::warn!("{name}: the view is made again from the log: {why}");
             }
-            View::start(tree, &partition.log, &options, false)
+            View::start(tree, &partition.log, &options, 0)
         });
         match opened {
             Ok(view) => *partition.view.as_deref_mut().expect("it was opened for a view") = view,

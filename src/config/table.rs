@@ -373,6 +373,14 @@ const LIMITS: &[Setting] = &[
          to a sorted file."
     ),
     amount!(
+        "view.replay.bytes",
+        Limits,
+        bytes(0, TIB),
+        limits.view_replay,
+        "A start reads this much log for the view of a partition before anything is served; when there is more, workers \
+         read it afterwards, and until then requests by key are told to come back."
+    ),
+    amount!(
         "view.memory.bytes",
         Limits,
         bytes(64 * KIB, TIB),
