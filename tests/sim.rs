@@ -182,6 +182,11 @@ fn a_view_comes_back_after_any_call_has_failed() {
 }
 
 #[test]
+fn a_view_that_is_made_again_knows_what_it_does_not_know_any_more() {
+    assert_eq!(keyed_sweep::a_view_made_again_from_a_cleaned_log(), [""; 0]);
+}
+
+#[test]
 fn a_view_that_was_flushed_before_its_log_was_durable_is_noticed() {
     assert_eq!(keyed_sweep::a_flush_before_the_log_is_durable(None), [""; 0]);
     assert!(!keyed_sweep::a_flush_before_the_log_is_durable(Some(Lie::NoSync)).is_empty());

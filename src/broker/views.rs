@@ -324,8 +324,8 @@ impl Broker {
             }
             view.state = State::Opening;
             *chores += 1;
-            let (dir, end) = (dir.clone(), log.end_offset());
-            self.jobs.push(Job::OpenView { partition: key, dir, end, options, damaged });
+            let (dir, end, durable) = (dir.clone(), log.end_offset(), log.durable_offset());
+            self.jobs.push(Job::OpenView { partition: key, dir, end, durable, options, damaged });
         }
     }
 

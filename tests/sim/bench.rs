@@ -243,10 +243,14 @@ impl Bench {
             for partition in audit::partitions(&self.disk, &data, name) {
                 self.audit_partition(name, partition, after);
             }
+            if is_compacted(name) {
+                self.view_opened(name);
+            }
         }
     }
 
-    fn audit_partition(&mut self, name: &str, partition: i32, after: After) {
+    /// Compares the log of a partition with the history.
+    pub fn audit_partition(&mut self, name: &str, partition: i32, after: After) {
         let (topic, cleaned) = (number(name), promise(name).cleaned);
         for (offset, id) in self.logs.seen(name, partition).into_iter().filter(|_| cleaned) {
             self.history.saw(topic, partition, offset, id);
@@ -257,9 +261,6 @@ impl Bench {
                 self.logs.restarted(name, partition, found.end);
             }
             Err(why) => self.history.bad(why),
-        }
-        if is_compacted(name) {
-            self.view_opened(name);
         }
     }
 

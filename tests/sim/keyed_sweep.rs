@@ -7,11 +7,13 @@
 use krappy::api::{
     After as Wait, ErrorCode, Get, KeyState, Level, Publish, PublishIf, Reply, Request, Scan, TopicRef,
 };
+use krappy::disk::remove_tree;
 use krappy::disk::sim::{Crash, Fault};
 use krappy_wire::native::{Body, KeysWriter, Newest, PlainWriter};
 use krappy_wire::tail::Tail;
 
-use super::bench::{Asked, Bench, Crashed, KEYED, KEYED_LAZY, plan};
+use super::audit;
+use super::bench::{Asked, Bench, Crashed, KEYED, KEYED_LAZY, config, plan};
 use super::content::{self, Id, LONG};
 use super::history::{After, Expects, Sent};
 use super::plan::TopicPlan;
@@ -303,5 +305,24 @@ pub fn a_flush_before_the_log_is_durable(lie: Option<Lie>) -> Vec<String> {
         check_view(&mut bench, KEYED_LAZY)
     };
     assert!(run().is_ok(), "no crash is planned");
+    bench.history.violations
+}
+
+/// A view is lost, and made again from a log that was cleaned: what it does not know any more, it says so.
+pub fn a_view_made_again_from_a_cleaned_log() -> Vec<String> {
+    let mut bench = Bench::new(1);
+    let mut run = || {
+        bench.open()?;
+        first_part(&mut bench)?;
+        check_view(&mut bench, KEYED)?;
+        bench.stop()?;
+        let view = audit::dir(&config().data_dir, KEYED, 0).join("view");
+        assert!(remove_tree(&bench.disk, &view).is_ok(), "no fault is planned");
+        bench.open()?;
+        bench.audit_partition(KEYED, 0, After::Process);
+        check_view(&mut bench, KEYED)
+    };
+    assert!(run().is_ok(), "no crash is planned");
+    assert!(bench.cleaned > 8, "{} records were cleaned away", bench.cleaned);
     bench.history.violations
 }
