@@ -187,6 +187,11 @@ fn a_view_that_is_made_again_knows_what_it_does_not_know_any_more() {
 }
 
 #[test]
+fn a_view_that_fails_again_while_it_is_made_again_is_made_from_the_whole_log() {
+    assert_eq!(keyed_sweep::a_view_is_made_again_twice(), [""; 0]);
+}
+
+#[test]
 fn a_view_that_was_flushed_before_its_log_was_durable_is_noticed() {
     assert_eq!(keyed_sweep::a_flush_before_the_log_is_durable(None), [""; 0]);
     assert!(!keyed_sweep::a_flush_before_the_log_is_durable(Some(Lie::NoSync)).is_empty());

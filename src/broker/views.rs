@@ -30,6 +30,8 @@ pub struct View {
     state: State,
     flushing: bool,
     merging: bool,
+    /// A worker reads a part of the log for it.
+    reading: bool,
     /// Bytes taken since background work last came forward.
     admitted: usize,
     entries: Entries,
@@ -54,6 +56,7 @@ impl View {
             state: State::Live,
             flushing: false,
             merging: false,
+            reading: false,
             admitted: 0,
             entries: Entries::default(),
         }
@@ -198,6 +201,7 @@ impl Broker {
             && tree.pressure() != Pressure::Stop
             && let Some(rest) = rest.take()
         {
+            view.reading = true;
             *chores += 1;
             self.jobs.push(Job::Rebuild(key, Box::new(rest)));
         }
@@ -277,6 +281,7 @@ impl Broker {
         let dir = self.partition(key).expect("it stays while jobs are under way").dir.display().to_string();
         let mut live = false;
         self.with_view(key, now, |view| {
+            view.reading = false;
             let rebuilt = result?;
             let (Some(tree), State::Rebuilding { from, at, until, rest }) = (&mut view.tree, &mut view.state)
             else {
@@ -318,7 +323,10 @@ impl Broker {
                 continue;
             };
             let State::Broken { again, damaged, .. } = view.state else { continue };
-            if view.flushing || view.merging || again > now.time {
+            // What is under way belongs to the tree that was given up. And no clean begins for a view that is not live,
+            // but one may be under way: the log is read when it is done, or one half of it would be as it was before.
+            let busy = view.flushing || view.merging || view.reading || log.is_cleaning();
+            if busy || again > now.time {
                 self.next_view_retry = self.next_view_retry.min(again.max(now.time.plus_ms(1_000)));
                 continue;
             }

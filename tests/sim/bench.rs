@@ -343,19 +343,24 @@ impl Bench {
 
     /// Runs all jobs, and those that follow from them.
     pub fn work(&mut self) -> Result<(), Crashed> {
-        let disk = self.broker_disk();
         while !self.jobs.is_empty() {
-            for job in std::mem::take(&mut self.jobs) {
-                let done = job.run(&disk);
-                if self.disk.has_crashed() {
-                    return Err(Crashed);
-                }
-                let broker = self.broker.as_mut().expect("open");
-                broker.complete(done, self.now);
-                broker.flush(self.now);
-                broker.take_jobs(&mut self.jobs);
-                self.listen()?;
+            self.work_once()?;
+        }
+        Ok(())
+    }
+
+    fn work_once(&mut self) -> Result<(), Crashed> {
+        let disk = self.broker_disk();
+        for job in std::mem::take(&mut self.jobs) {
+            let done = job.run(&disk);
+            if self.disk.has_crashed() {
+                return Err(Crashed);
             }
+            let broker = self.broker.as_mut().expect("open");
+            broker.complete(done, self.now);
+            broker.flush(self.now);
+            broker.take_jobs(&mut self.jobs);
+            self.listen()?;
         }
         Ok(())
     }
@@ -368,15 +373,35 @@ impl Bench {
         Ok(self.answers.remove(&slot).expect("every request is answered"))
     }
 
+    /// As [`Bench::work`], but takes out the jobs that are to be held back.
+    pub fn work_but(&mut self, mut hold: impl FnMut(&Job) -> bool) -> Result<Vec<Job>, Crashed> {
+        let mut held = Vec::new();
+        while !self.jobs.is_empty() {
+            let mut all = std::mem::take(&mut self.jobs);
+            held.extend(all.extract_if(.., |job| hold(job)));
+            let mut rest = all.into_iter();
+            self.jobs.extend(rest.next());
+            let later: Vec<_> = rest.collect();
+            self.work_once()?;
+            self.jobs.extend(later);
+        }
+        Ok(held)
+    }
+
     /// Time passes, and what it brings is done.
     pub fn pass_time(&mut self, ms: u64) -> Result<(), Crashed> {
+        self.pass_jobs(ms)?;
+        self.work()
+    }
+
+    /// Time passes; what it brings is left to be done.
+    pub fn pass_jobs(&mut self, ms: u64) -> Result<(), Crashed> {
         self.now = Now { time: self.now.time.plus_ms(ms), wall: self.now.wall + ms as i64 };
         let broker = self.broker.as_mut().expect("open");
         broker.tick(self.now);
         broker.flush(self.now);
         broker.take_jobs(&mut self.jobs);
-        self.listen()?;
-        self.work()
+        self.listen()
     }
 
     pub fn create(&mut self, name: &'static str, partitions: i32) -> Result<(), Crashed> {
