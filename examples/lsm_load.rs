@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn run(folder: &Path, records: u64, keys: u64) -> Result<(), Box<dyn Error>> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let tree = Tree::create(disk.clone(), Arc::from(folder.join("view")), Options::default())?;
+    let tree = Tree::create(disk.clone(), Arc::from(folder.join("view")), Options::default(), 0)?;
     let mut load = Load { tree, disk, rng: Rng(1), end: 0, time: Time::default() };
     load.fill(records, keys)?;
     load.report(records);

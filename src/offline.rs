@@ -165,7 +165,7 @@ mod tests {
     fn with_view() -> Bench {
         let bench = stopped();
         let dir: Arc<Path> = Path::new(DIR).join("view").into();
-        let manifest = Manifest::create(bench.disk.clone(), dir.clone()).unwrap();
+        let manifest = Manifest::create(bench.disk.clone(), dir.clone(), 0).unwrap();
         let mut writer = RunWriter::create(&*bench.disk, &dir, 1).unwrap();
         let put = |key, seq, value| Entry { key, seq, kind: Kind::Put, value };
         writer.add(put(b"\x1b[31mred", 7, &[b'v'; 100])).unwrap();

@@ -82,11 +82,13 @@ pub fn stored(value: &[u8]) -> (i64, &[u8]) {
 
 /// Opens the tree in a partition's folder, or makes an empty one where there is none that can be believed; then also
 /// why. `end` is the end of the log, which no tree may be ahead of; one that is known to be `damaged` is not looked at.
-/// Blocks.
+/// A new one knows nothing of what was said before the `durable` end: the cleaner may have taken any record that another
+/// one has replaced by then. Blocks.
 pub fn open(
     disk: &Arc<dyn Disk>,
     partition: &Path,
     end: i64,
+    durable: i64,
     options: &Options,
     damaged: bool,
 ) -> io::Result<(Tree, Option<String>)> {
@@ -100,7 +102,7 @@ pub fn open(
         Err(lsm::OpenError::Io(e)) => return Err(e),
     };
     remove_tree(&**disk, &dir)?;
-    Ok((Tree::create(disk.clone(), dir, *options)?, Some(why)))
+    Ok((Tree::create(disk.clone(), dir, *options, (durable - 1).max(0))?, Some(why)))
 }
 
 /// Fills memtables from a stretch of the log, in bounded steps.

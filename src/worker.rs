@@ -67,6 +67,8 @@ pub enum Job {
         dir: PathBuf,
         /// The end of its log.
         end: i64,
+        /// The durable end of its log.
+        durable: i64,
         /// How the tree is shaped.
         options: Options,
         /// Whether it is made anew whatever its files say.
@@ -169,8 +171,8 @@ impl Job {
                 Done::Cleaned(partition, Box::new((step, newest)))
             }
             Job::Swap(partition, swap) => Done::Swapped(partition, swap.run(&**disk)),
-            Job::OpenView { partition, dir, end, options, damaged } => {
-                Done::ViewOpened(partition, Box::new(view::open(disk, &dir, end, &options, damaged)))
+            Job::OpenView { partition, dir, end, durable, options, damaged } => {
+                Done::ViewOpened(partition, Box::new(view::open(disk, &dir, end, durable, &options, damaged)))
             }
         }
     }
@@ -204,7 +206,7 @@ impl CreateTopic {
             let dir = place.join(number.to_string());
             let (log, _) =
                 Log::open(disk, &dir, true, None, &self.settings, &mut |_| {}).map_err(io::Error::other)?;
-            let tree = self.view.as_ref().map(|options| view::open(disk, &dir, 0, options, false));
+            let tree = self.view.as_ref().map(|options| view::open(disk, &dir, 0, 0, options, false));
             Ok((log, tree.transpose()?.map(|(tree, _)| tree)))
         };
         (0..self.partitions).map(open).collect()

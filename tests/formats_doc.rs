@@ -14,7 +14,7 @@ const VIEW: &str = "/view";
 #[test]
 fn the_page_shows_the_bytes_of_a_run_and_of_a_manifest() {
     let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(1));
-    let manifest = Manifest::create(disk.clone(), Path::new(VIEW).into()).unwrap();
+    let manifest = Manifest::create(disk.clone(), Path::new(VIEW).into(), 0).unwrap();
     let run = write_run(&*disk);
     manifest.apply(&Edit { covered: Some(8), added: vec![(0, run)], ..Edit::default() }).unwrap();
 

@@ -4,8 +4,8 @@
 mod sim {
     pub mod admin;
     pub mod asker;
-    pub mod bench;
     pub mod audit;
+    pub mod bench;
     pub mod churn;
     pub mod consumer;
     pub mod content;
@@ -30,8 +30,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use krappy::disk::sim::Crash;
-use sim::sabotage::Lie;
 use sim::keyed_sweep::{self, COMPACTED};
+use sim::sabotage::Lie;
 use sim::sweep::{self, PLAIN, Swept, sweep};
 use sim::world::{Outcome, run, run_with};
 
@@ -179,6 +179,16 @@ fn a_view_comes_back_after_any_call_has_failed() {
     println!("{} views broke", swept.broken);
     assert!(swept.broken > 0, "no view has noticed");
     report(&swept, began);
+}
+
+#[test]
+fn a_view_that_is_made_again_knows_what_it_does_not_know_any_more() {
+    assert_eq!(keyed_sweep::a_view_made_again_from_a_cleaned_log(), [""; 0]);
+}
+
+#[test]
+fn a_view_that_fails_again_while_it_is_made_again_is_made_from_the_whole_log() {
+    assert_eq!(keyed_sweep::a_view_is_made_again_twice(), [""; 0]);
 }
 
 #[test]

@@ -192,7 +192,7 @@ impl Broker {
 
     fn open_view(&self, disk: &Arc<dyn Disk>, dir: &Path, log: &Log) -> io::Result<View> {
         let options = self.view_options();
-        let (tree, why) = view::open(disk, dir, log.end_offset(), &options, false)?;
+        let (tree, why) = view::open(disk, dir, log.end_offset(), log.durable_offset(), &options, false)?;
         if let Some(why) = why {
             log::warn!("{}: the view is made again from the log: {why}", dir.display());
         }

@@ -28,7 +28,8 @@ pub struct View {
     state: State,
     flushing: bool,
     merging: bool,
-    replaying: bool,
+    /// A worker reads a part of the log for it.
+    reading: bool,
     /// Bytes taken since background work last came forward.
     admitted: usize,
     /// Bytes of its active memtable that the broker's total already has.
@@ -55,7 +56,7 @@ impl View {
             state: State::Live,
             flushing: false,
             merging: false,
-            replaying: false,
+            reading: false,
             admitted: 0,
             counted: 0,
             entries: Entries::default(),
@@ -143,7 +144,7 @@ impl View {
             Pressure::Stop => false,
         };
         self.admitted += if admits { bytes } else { 0 };
-        admits || !(self.flushing || self.merging || self.replaying)
+        admits || !(self.flushing || self.merging || self.reading)
     }
 
     /// The last step of a clean stop: everything goes into a run file. Blocks.
@@ -255,7 +256,7 @@ impl Broker {
             && tree.pressure() != Pressure::Stop
             && let Some(rest) = rest.take()
         {
-            view.replaying = true;
+            view.reading = true;
             *chores += 1;
             self.jobs.push(Job::Rebuild(key, Box::new(rest)));
         }
@@ -357,7 +358,7 @@ impl Broker {
         let dir = self.partition(key).expect("it stays while jobs are under way").dir.display().to_string();
         let mut live = false;
         self.with_view(key, now, |view| {
-            view.replaying = false;
+            view.reading = false;
             let rebuilt = result?;
             let (Some(tree), State::Rebuilding { from, at, until, rest }) = (&mut view.tree, &mut view.state)
             else {
@@ -399,14 +400,17 @@ impl Broker {
                 continue;
             };
             let State::Broken { again, damaged, .. } = view.state else { continue };
-            if view.flushing || view.merging || view.replaying || again > now.time {
+            // What is under way belongs to the tree that was given up. And no clean begins for a view that is not live,
+            // but one may be under way: the log is read when it is done, or one half of it would be as it was before.
+            let busy = view.flushing || view.merging || view.reading || log.is_cleaning();
+            if busy || again > now.time {
                 self.next_view_retry = self.next_view_retry.min(again.max(now.time.plus_ms(1_000)));
                 continue;
             }
             view.state = State::Opening;
             *chores += 1;
-            let (dir, end) = (dir.clone(), log.end_offset());
-            self.jobs.push(Job::OpenView { partition: key, dir, end, options, damaged });
+            let (dir, end, durable) = (dir.clone(), log.end_offset(), log.durable_offset());
+            self.jobs.push(Job::OpenView { partition: key, dir, end, durable, options, damaged });
         }
     }
 

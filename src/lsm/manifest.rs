@@ -85,8 +85,9 @@ struct Journal {
 }
 
 impl Manifest {
-    /// The manifest of an empty view, in place of any that was there; folder and file are durable when this returns.
-    pub fn create(disk: Arc<dyn Disk>, dir: Arc<Path>) -> io::Result<Manifest> {
+    /// The manifest of an empty view, which knows nothing of what was before `horizon`, in place of any that was there;
+    /// folder and file are durable when this returns.
+    pub fn create(disk: Arc<dyn Disk>, dir: Arc<Path>, horizon: i64) -> io::Result<Manifest> {
         disk.create_dir(&dir)?;
         disk.sync_dir(dir.parent().expect("a view lies in a partition"))?;
         match Names::list(&*disk, &dir) {
@@ -95,7 +96,7 @@ impl Manifest {
             Err(OpenError::Io(e)) => return Err(e),
             Err(_) => {}
         }
-        let tip = Tip::empty();
+        let tip = Tip { horizon, ..Tip::empty() };
         let journal = Journal::create(&*disk, &dir, 1, &tip)?;
         Ok(Manifest { disk, dir, state: Mutex::new(State { tip, journal, failed: false }) })
     }
@@ -326,7 +327,7 @@ mod tests {
     }
 
     fn create(disk: &Arc<dyn Disk>) -> io::Result<Manifest> {
-        Manifest::create(disk.clone(), view())
+        Manifest::create(disk.clone(), view(), 0)
     }
 
     fn open(disk: &Arc<dyn Disk>) -> Result<(Manifest, Tip), OpenError> {

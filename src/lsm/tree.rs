@@ -89,11 +89,12 @@ impl Default for Found {
 }
 
 impl Tree {
-    /// An empty tree in a new folder. Waits for the device.
-    pub fn create(disk: Arc<dyn Disk>, dir: Arc<Path>, options: Options) -> io::Result<Tree> {
-        let manifest = Manifest::create(disk.clone(), dir.clone())?;
+    /// An empty tree in a new folder. Reads as of `horizon` or later will be exact: the log from which it is to be
+    /// filled may have been cleaned of what was before. Waits for the device.
+    pub fn create(disk: Arc<dyn Disk>, dir: Arc<Path>, options: Options, horizon: i64) -> io::Result<Tree> {
+        let manifest = Manifest::create(disk.clone(), dir.clone(), horizon)?;
         let version = Version::new(0, vec![Vec::new(); LEVELS]);
-        Ok(Tree::new(disk, Store::new(dir, manifest, 1, 0), version, 0, options))
+        Ok(Tree::new(disk, Store::new(dir, manifest, 1, horizon), version, horizon, options))
     }
 
     /// Opens the tree in `dir` with all its runs, as far as their footers, indexes and filters go. Waits for the
@@ -439,7 +440,7 @@ mod tests {
 
     fn tree() -> (SimDisk, Tree) {
         let (sim, disk) = testing::disk(1);
-        let tree = Tree::create(disk, Arc::from(Path::new("/view/tree")), options()).unwrap();
+        let tree = Tree::create(disk, Arc::from(Path::new("/view/tree")), options(), 0).unwrap();
         (sim, tree)
     }
 

@@ -265,7 +265,7 @@ impl Driver {
             falls: false,
             past: Vec::new(),
         };
-        let tree = Tree::create(driver.shared_disk(), Arc::from(Path::new(DIR)), options);
+        let tree = Tree::create(driver.shared_disk(), Arc::from(Path::new(DIR)), options, 0);
         driver.tree = Some(tree.expect("a new disk"));
         driver
     }

@@ -243,10 +243,14 @@ impl Bench {
             for partition in audit::partitions(&self.disk, &data, name) {
                 self.audit_partition(name, partition, after);
             }
+            if is_compacted(name) {
+                self.view_opened(name);
+            }
         }
     }
 
-    fn audit_partition(&mut self, name: &str, partition: i32, after: After) {
+    /// Compares the log of a partition with the history.
+    pub fn audit_partition(&mut self, name: &str, partition: i32, after: After) {
         let (topic, cleaned) = (number(name), promise(name).cleaned);
         for (offset, id) in self.logs.seen(name, partition).into_iter().filter(|_| cleaned) {
             self.history.saw(topic, partition, offset, id);
@@ -257,9 +261,6 @@ impl Bench {
                 self.logs.restarted(name, partition, found.end);
             }
             Err(why) => self.history.bad(why),
-        }
-        if is_compacted(name) {
-            self.view_opened(name);
         }
     }
 
@@ -312,10 +313,7 @@ impl Bench {
                 (Asked::Trim(name), Reply::Trimmed(start)) => {
                     self.history.trimmed(number(name), 0, start);
                 }
-                (
-                    Asked::Swap(name, id, expected),
-                    Reply::Published { level, parts: Parts::One(part) },
-                ) => {
+                (Asked::Swap(name, id, expected), Reply::Published { level, parts: Parts::One(part) }) => {
                     let durable = level == Level::Durable;
                     self.history.acked(number(name), 0, part.base_offset, &[id], durable);
                     let plan = plan(name);
@@ -326,8 +324,7 @@ impl Bench {
                 (Asked::Swap(name, id, expected), Reply::Conflict { offset, deleted, .. }) => {
                     let (plan, key) = (plan(name), content::key(id).expect("it has one"));
                     let found = offset.map(|offset| (offset, deleted));
-                    let lost =
-                        self.logs.check_conflict(&plan, 0, &key, expected, found, &mut self.history);
+                    let lost = self.logs.check_conflict(&plan, 0, &key, expected, found, &mut self.history);
                     lost.unwrap_or_else(|why| self.history.bad(why));
                 }
                 (Asked::Question, reply) => {
@@ -342,19 +339,24 @@ impl Bench {
 
     /// Runs all jobs, and those that follow from them.
     pub fn work(&mut self) -> Result<(), Crashed> {
-        let disk = self.broker_disk();
         while !self.jobs.is_empty() {
-            for job in std::mem::take(&mut self.jobs) {
-                let done = job.run(&disk);
-                if self.disk.has_crashed() {
-                    return Err(Crashed);
-                }
-                let broker = self.broker.as_mut().expect("open");
-                broker.complete(done, self.now);
-                broker.flush(self.now);
-                broker.take_jobs(&mut self.jobs);
-                self.listen()?;
+            self.work_once()?;
+        }
+        Ok(())
+    }
+
+    fn work_once(&mut self) -> Result<(), Crashed> {
+        let disk = self.broker_disk();
+        for job in std::mem::take(&mut self.jobs) {
+            let done = job.run(&disk);
+            if self.disk.has_crashed() {
+                return Err(Crashed);
             }
+            let broker = self.broker.as_mut().expect("open");
+            broker.complete(done, self.now);
+            broker.flush(self.now);
+            broker.take_jobs(&mut self.jobs);
+            self.listen()?;
         }
         Ok(())
     }
@@ -367,15 +369,35 @@ impl Bench {
         Ok(self.answers.remove(&slot).expect("every request is answered"))
     }
 
+    /// As [`Bench::work`], but takes out the jobs that are to be held back.
+    pub fn work_but(&mut self, mut hold: impl FnMut(&Job) -> bool) -> Result<Vec<Job>, Crashed> {
+        let mut held = Vec::new();
+        while !self.jobs.is_empty() {
+            let mut all = std::mem::take(&mut self.jobs);
+            held.extend(all.extract_if(.., |job| hold(job)));
+            let mut rest = all.into_iter();
+            self.jobs.extend(rest.next());
+            let later: Vec<_> = rest.collect();
+            self.work_once()?;
+            self.jobs.extend(later);
+        }
+        Ok(held)
+    }
+
     /// Time passes, and what it brings is done.
     pub fn pass_time(&mut self, ms: u64) -> Result<(), Crashed> {
+        self.pass_jobs(ms)?;
+        self.work()
+    }
+
+    /// Time passes; what it brings is left to be done.
+    pub fn pass_jobs(&mut self, ms: u64) -> Result<(), Crashed> {
         self.now = Now { time: self.now.time.plus_ms(ms), wall: self.now.wall + ms as i64 };
         let broker = self.broker.as_mut().expect("open");
         broker.tick(self.now);
         broker.flush(self.now);
         broker.take_jobs(&mut self.jobs);
-        self.listen()?;
-        self.work()
+        self.listen()
     }
 
     pub fn create(&mut self, name: &'static str, partitions: i32) -> Result<(), Crashed> {

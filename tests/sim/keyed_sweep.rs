@@ -7,11 +7,14 @@
 use krappy::api::{
     After as Wait, ErrorCode, Get, KeyState, Level, Publish, PublishIf, Reply, Request, Scan, TopicRef,
 };
+use krappy::disk::remove_tree;
 use krappy::disk::sim::{Crash, Fault};
+use krappy::worker::Job;
 use krappy_wire::native::{Body, KeysWriter, Newest, PlainWriter};
 use krappy_wire::tail::Tail;
 
-use super::bench::{Asked, Bench, Crashed, KEYED, KEYED_LAZY, plan};
+use super::audit;
+use super::bench::{Asked, Bench, Crashed, KEYED, KEYED_LAZY, config, plan};
 use super::content::{self, Id, LONG};
 use super::history::{After, Expects, Sent};
 use super::plan::TopicPlan;
@@ -22,8 +25,29 @@ use super::views::{Page, Range, Row, Wanted};
 
 /// The workload of compacted topics.
 pub const COMPACTED: Workload = Workload { script, go_on };
+/// A key from this number on has one record only.
+const ONCE: u8 = 100;
 /// Keys that the workload uses, and one that it does not.
-const KEYS: [u8; 10] = [0, 1, 2, 3, 4, 5, 6, LONG, LONG + 1, LONG + 2];
+const KEYS: [u8; 18] = [
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    ONCE,
+    ONCE + 2,
+    ONCE + 5,
+    ONCE + 8,
+    ONCE + 11,
+    ONCE + 14,
+    ONCE + 17,
+    ONCE + 20,
+    LONG,
+    LONG + 1,
+    LONG + 2,
+];
 /// A broken view is back by then, milliseconds.
 const SOME_TIME: u64 = 31_000;
 
@@ -74,9 +98,12 @@ fn first_part(bench: &mut Bench) -> Result<(), Crashed> {
 fn put(bench: &mut Bench, name: &'static str, round: u32, acks: Level) -> Result<(), Crashed> {
     let key = |n: u32| match round % 3 {
         1 if n == 3 => LONG + (round % 2) as u8,
+        0 if round == 0 && n == 0 => ONCE,
+        2 if n == 0 => ONCE + round as u8,
         _ => ((round * 3 + n) % 7) as u8,
     };
-    let ids: Vec<Id> = (0..4).map(|n| sent(bench, name, key(n), (round + n) % 5 == 4, Expects::Anything)).collect();
+    let ids: Vec<Id> =
+        (0..4).map(|n| sent(bench, name, key(n), (round + n) % 5 == 4, Expects::Anything)).collect();
     let mut writer = PlainWriter::default();
     ids.iter().for_each(|id| push_plain(&mut writer, bench.now.wall, *id));
     let body = Body::Plain(writer.records());
@@ -90,10 +117,9 @@ fn sent(bench: &mut Bench, name: &'static str, key: u8, deletes: bool, expects: 
     let number = bench.sequence as u32;
     let id = content::keyed_id(5, 20, deletes, key, number);
     let (topic, timestamp) = (plan(name).topic, bench.now.wall);
-    bench.history.sent(
-        id,
-        Sent { topic, partition: 0, session: 5, number, gapless: false, timestamp, expects },
-    );
+    bench
+        .history
+        .sent(id, Sent { topic, partition: 0, session: 5, number, gapless: false, timestamp, expects });
     id
 }
 
@@ -192,7 +218,7 @@ fn check_values(bench: &mut Bench, plan: &TopicPlan, values: &[KeyState], wanted
         let state = krappy_wire::native::KeyState { partition, true_at, newest };
         let key = content::key_of(*key);
         if let Err(why) = bench.logs.check_key(plan, &key, &state, wanted, &mut bench.history) {
-            bench.history.bad(format!("get of {:.20}: {why}", key.escape_ascii()));
+            bench.history.bad(format!("get of {:?}: {why}", &key[..key.len().min(12)]));
         }
     }
 }
@@ -304,4 +330,78 @@ pub fn a_flush_before_the_log_is_durable(lie: Option<Lie>) -> Vec<String> {
     };
     assert!(run().is_ok(), "no crash is planned");
     bench.history.violations
+}
+
+/// A view is lost, and made again from a log that was cleaned: what it does not know any more, it says so.
+pub fn a_view_made_again_from_a_cleaned_log() -> Vec<String> {
+    let mut bench = Bench::new(1);
+    let mut run = || {
+        bench.open()?;
+        first_part(&mut bench)?;
+        check_view(&mut bench, KEYED)?;
+        bench.stop()?;
+        let view = audit::dir(&config().data_dir, KEYED, 0).join("view");
+        assert!(remove_tree(&bench.disk, &view).is_ok(), "no fault is planned");
+        bench.open()?;
+        bench.audit_partition(KEYED, 0, After::Process);
+        check_view(&mut bench, KEYED)
+    };
+    assert!(run().is_ok(), "no crash is planned");
+    assert!(bench.cleaned > 8, "{} records were cleaned away", bench.cleaned);
+    bench.history.violations
+}
+
+/// A bench whose view is found to be damaged and is being made again, with the part of that work which is under way.
+fn while_it_is_made_again() -> Result<(Bench, Vec<Job>), Crashed> {
+    let mut bench = Bench::new(1);
+    bench.open()?;
+    bench.create(KEYED, 1)?;
+    bench.work()?;
+    for round in 0..16 {
+        put(&mut bench, KEYED, round, Level::Durable)?;
+        bench.work()?;
+    }
+    let view = audit::dir(&config().data_dir, KEYED, 0).join("view");
+    for path in bench.disk.files().iter().filter(|path| path.starts_with(&view)) {
+        if path.extension().is_some_and(|e| e == "run") {
+            assert!(bench.disk.flip_bit(path, 100).is_ok(), "it was listed");
+        }
+    }
+    bench.faulty = true;
+    let refused = get(&mut bench, KEYED, &KEYS, None)?;
+    assert!(matches!(refused, Reply::Refused(_)), "the damage is found: {refused:?}");
+    bench.pass_jobs(1)?;
+    // The first part of the log is read.
+    let mut parts = 0;
+    let held = bench.work_but(|job| {
+        parts += i32::from(matches!(job, Job::Rebuild(..)));
+        matches!(job, Job::Rebuild(..)) && parts > 1 || matches!(job, Job::Flush(..)) && parts > 0
+    })?;
+    assert!(parts > 1, "it is made again in several parts");
+    Ok((bench, held))
+}
+
+/// The view fails again while a worker reads the log for it: what that has read is not taken for what another reads.
+pub fn a_view_is_made_again_twice() -> Vec<String> {
+    let run = || {
+        let (mut bench, mut held) = while_it_is_made_again()?;
+        let at = held.iter().position(|job| matches!(job, Job::Rebuild(..))).expect("one is under way");
+        let rebuild = held.swap_remove(at);
+        bench.disk.fail_after(1, Fault::NoSpace);
+        bench.jobs.append(&mut held);
+        bench.work()?;
+        for _ in 0..2 {
+            bench.pass_jobs(SOME_TIME)?;
+            held.append(&mut bench.work_but(|job| matches!(job, Job::Rebuild(..)))?);
+        }
+        // The older one comes first.
+        bench.jobs.push(rebuild);
+        bench.work()?;
+        bench.jobs.append(&mut held);
+        bench.work()?;
+        bench.pass_time(SOME_TIME)?;
+        check_view(&mut bench, KEYED)?;
+        Ok::<_, Crashed>(bench.history.violations)
+    };
+    run().unwrap_or_else(|_| unreachable!("no crash is planned"))
 }
