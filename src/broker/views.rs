@@ -312,8 +312,8 @@ impl Broker {
         }
     }
 
-    /// Whether a merge that has come one step further goes on: not if its topic is being deleted or its tree is gone, nor
-    /// if the broker is stopping; what it has written is removed by the next start.
+    /// Whether a merge that has come one step further goes on: not if its topic is being deleted or its tree is gone,
+    /// nor if the broker is stopping; what it has written is removed by the next start.
     fn goes_on(&mut self, key: PartitionKey, merge: Merge) -> Option<Merge> {
         let ending = self.draining || self.is_deleting(key);
         let partition = self.partitions[key.0 as usize].as_mut().expect("it stays while jobs are under way");

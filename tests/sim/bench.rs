@@ -1,5 +1,5 @@
-//! The broker without a network: a request, the end of the turn, the jobs, the replies, all of it step by step, so that a
-//! workload can be crashed at every call that changes something.
+//! The broker without a network: a request, the end of the turn, the jobs, the replies, all of it step by step, so that
+//! a workload can be crashed at every call that changes something.
 //!
 //! Invariant: what is asked, answered and found after a start goes to the history, as in the whole simulation.
 
