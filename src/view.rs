@@ -82,8 +82,8 @@ pub fn stored(value: &[u8]) -> (i64, &[u8]) {
 
 /// Opens the tree in a partition's folder, or makes an empty one where there is none that can be believed; then also
 /// why. `end` is the end of the log, which no tree may be ahead of; one that is known to be `damaged` is not looked at.
-/// A new one knows nothing of what was said before the `durable` end: the cleaner may have taken any record that another
-/// one has replaced by then. Blocks.
+/// A new one knows nothing of what was said before the `durable` end: the cleaner may have taken any record that
+/// another one has replaced by then. Blocks.
 pub fn open(
     disk: &Arc<dyn Disk>,
     partition: &Path,

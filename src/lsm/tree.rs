@@ -90,12 +90,7 @@ impl Default for Found {
 impl Tree {
     /// An empty tree in a new folder. Reads as of `horizon` or later will be exact: the log from which it is to be
     /// filled may have been cleaned of what was before. Waits for the device.
-    pub fn create(
-        disk: Arc<dyn Disk>,
-        dir: Arc<Path>,
-        options: Options,
-        horizon: i64,
-    ) -> io::Result<Tree> {
+    pub fn create(disk: Arc<dyn Disk>, dir: Arc<Path>, options: Options, horizon: i64) -> io::Result<Tree> {
         let manifest = Manifest::create(disk.clone(), dir.clone(), horizon)?;
         let version = Version::new(0, vec![Vec::new(); LEVELS]);
         Ok(Tree::new(disk, Store::new(dir, manifest, 1, horizon), version, horizon, options))

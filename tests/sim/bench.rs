@@ -1,5 +1,5 @@
-//! The broker without a network: a request, the end of the turn, the jobs, the replies, all of it step by step, so that a
-//! workload can be crashed at every call that changes something.
+//! The broker without a network: a request, the end of the turn, the jobs, the replies, all of it step by step, so that
+//! a workload can be crashed at every call that changes something.
 //!
 //! Invariant: what is asked, answered and found after a start goes to the history, as in the whole simulation.
 
@@ -313,10 +313,7 @@ impl Bench {
                 (Asked::Trim(name), Reply::Trimmed(start)) => {
                     self.history.trimmed(number(name), 0, start);
                 }
-                (
-                    Asked::Swap(name, id, expected),
-                    Reply::Published { level, parts: Parts::One(part) },
-                ) => {
+                (Asked::Swap(name, id, expected), Reply::Published { level, parts: Parts::One(part) }) => {
                     let durable = level == Level::Durable;
                     self.history.acked(number(name), 0, part.base_offset, &[id], durable);
                     let plan = plan(name);
@@ -327,8 +324,7 @@ impl Bench {
                 (Asked::Swap(name, id, expected), Reply::Conflict { offset, deleted, .. }) => {
                     let (plan, key) = (plan(name), content::key(id).expect("it has one"));
                     let found = offset.map(|offset| (offset, deleted));
-                    let lost =
-                        self.logs.check_conflict(&plan, 0, &key, expected, found, &mut self.history);
+                    let lost = self.logs.check_conflict(&plan, 0, &key, expected, found, &mut self.history);
                     lost.unwrap_or_else(|why| self.history.bad(why));
                 }
                 (Asked::Question, reply) => {

@@ -280,7 +280,11 @@ fn check_part(
         }
         rest = &rest[header.size()..];
     }
-    if next == part.next || holes && next < part.next { Ok(()) } else { Err(format!("told to go on at {}, read up to {next}", part.next)) }
+    if next == part.next || holes && next < part.next {
+        Ok(())
+    } else {
+        Err(format!("told to go on at {}, read up to {next}", part.next))
+    }
 }
 
 impl Script for Consumer {

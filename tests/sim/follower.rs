@@ -163,7 +163,11 @@ impl Follower {
             partition => vec![partition],
         };
         if !watching.ends.keys().eq(parts.iter()) {
-            return if parts.contains(&partition) { Ok(()) } else { Err(format!("ends partition {partition}")) };
+            return if parts.contains(&partition) {
+                Ok(())
+            } else {
+                Err(format!("ends partition {partition}"))
+            };
         }
         let true_at: Vec<_> = watching.ends.iter().map(|(p, at)| (*p, *at)).collect();
         watching.next = true_at.iter().map(|(p, at)| (*p, at + 1)).collect();
@@ -172,7 +176,11 @@ impl Follower {
             for &(partition, at) in &true_at {
                 logs.check_true_at(plan, partition, at, &watching.wanted, history)?;
             }
-            return if rows.is_empty() { Ok(()) } else { Err(format!("asked for no snapshot, got {rows:?}")) };
+            return if rows.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("asked for no snapshot, got {rows:?}"))
+            };
         }
         let page = Page {
             true_at: &true_at,
@@ -251,9 +259,10 @@ impl Script for Follower {
         let Some((_, correlation)) = self.open else { return };
         let watching = &self.watches[&correlation];
         let at_end = !watching.next.is_empty()
-            && watching.next.iter().all(|(&partition, &next)| {
-                logs.is_at_end(&self.plan, partition, &watching.range, next)
-            });
+            && watching
+                .next
+                .iter()
+                .all(|(&partition, &next)| logs.is_at_end(&self.plan, partition, &watching.range, next));
         self.seen_all |= watching.is_final && at_end;
     }
 

@@ -29,7 +29,24 @@ pub const COMPACTED: Workload = Workload { script, go_on };
 const ONCE: u8 = 100;
 /// Keys that the workload uses, and one that it does not.
 const KEYS: [u8; 18] = [
-    0, 1, 2, 3, 4, 5, 6, ONCE, ONCE + 2, ONCE + 5, ONCE + 8, ONCE + 11, ONCE + 14, ONCE + 17, ONCE + 20, LONG, LONG + 1, LONG + 2,
+    0,
+    1,
+    2,
+    3,
+    4,
+    5,
+    6,
+    ONCE,
+    ONCE + 2,
+    ONCE + 5,
+    ONCE + 8,
+    ONCE + 11,
+    ONCE + 14,
+    ONCE + 17,
+    ONCE + 20,
+    LONG,
+    LONG + 1,
+    LONG + 2,
 ];
 /// A broken view is back by then, milliseconds.
 const SOME_TIME: u64 = 31_000;
@@ -85,7 +102,8 @@ fn put(bench: &mut Bench, name: &'static str, round: u32, acks: Level) -> Result
         2 if n == 0 => ONCE + round as u8,
         _ => ((round * 3 + n) % 7) as u8,
     };
-    let ids: Vec<Id> = (0..4).map(|n| sent(bench, name, key(n), (round + n) % 5 == 4, Expects::Anything)).collect();
+    let ids: Vec<Id> =
+        (0..4).map(|n| sent(bench, name, key(n), (round + n) % 5 == 4, Expects::Anything)).collect();
     let mut writer = PlainWriter::default();
     ids.iter().for_each(|id| push_plain(&mut writer, bench.now.wall, *id));
     let body = Body::Plain(writer.records());
@@ -99,10 +117,9 @@ fn sent(bench: &mut Bench, name: &'static str, key: u8, deletes: bool, expects: 
     let number = bench.sequence as u32;
     let id = content::keyed_id(5, 20, deletes, key, number);
     let (topic, timestamp) = (plan(name).topic, bench.now.wall);
-    bench.history.sent(
-        id,
-        Sent { topic, partition: 0, session: 5, number, gapless: false, timestamp, expects },
-    );
+    bench
+        .history
+        .sent(id, Sent { topic, partition: 0, session: 5, number, gapless: false, timestamp, expects });
     id
 }
 

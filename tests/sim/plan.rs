@@ -7,8 +7,6 @@ use krappy::disk::sim::Rng;
 
 use super::history::{History, Promise, Topic};
 
-/// Whether compacted topics are cleaned.
-const CLEANER: bool = true;
 /// Keys of the records of a compacted topic.
 pub const KEYS: u64 = 12;
 
@@ -65,7 +63,8 @@ impl Plan {
         // Two seeds in five have compacted topics. What they need beyond the others comes from numbers of its own.
         let keyed = &mut Rng::new(seed ^ 0x6b65_7973);
         let compacts = matches!(seed % 5, 0 | 3);
-        let topics = (0..1 + rng.below(3)).map(|n| topic(n as usize, compacts, rng, keyed, history)).collect();
+        let topics =
+            (0..1 + rng.below(3)).map(|n| topic(n as usize, compacts, rng, keyed, history)).collect();
         let mut config = config(rng);
         let mut count = |least, more| if compacts { least + keyed.below(more) as u32 } else { 0 };
         let (askers, followers, swappers) = (count(1, 2), count(1, 2), count(0, 3));
@@ -117,7 +116,7 @@ fn topic(n: usize, compacts: bool, rng: &mut Rng, keyed: &mut Rng, history: &mut
     }
     // The first topic of such a seed always, the others often.
     let compacted = compacts && (n == 0 || keyed.below(3) > 0);
-    let cleaned = compacted && CLEANER && keyed.below(2) == 0;
+    let cleaned = compacted && keyed.below(2) == 0;
     if compacted {
         let policy = if retention { "compact,delete" } else { "compact" };
         settings.push(("cleanup.policy", policy.into()));

@@ -134,8 +134,14 @@ impl Producer {
                     topic: self.plan.topic,
                     partition: *partition,
                     session,
-                    number: if self.kind == Kind::Idempotent { number + n as u32 } else { content::count(id) },
-                    gapless: self.kind == Kind::Idempotent && self.is_safe() && !self.plan.promise.may_lose_old(),
+                    number: if self.kind == Kind::Idempotent {
+                        number + n as u32
+                    } else {
+                        content::count(id)
+                    },
+                    gapless: self.kind == Kind::Idempotent
+                        && self.is_safe()
+                        && !self.plan.promise.may_lose_old(),
                     timestamp,
                     expects: Expects::Anything,
                 };

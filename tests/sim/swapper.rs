@@ -91,12 +91,8 @@ impl Swapper {
         push_plain(&mut writer, ctx.wall, id);
         let acks = if ctx.rng.below(3) == 0 { Level::Appended } else { Level::Durable };
         let named = if ctx.rng.below(2) == 0 { partition } else { -1 };
-        let request = PublishIf {
-            acks,
-            partition: named,
-            expected: expected.unwrap_or(-1),
-            record: writer.records(),
-        };
+        let request =
+            PublishIf { acks, partition: named, expected: expected.unwrap_or(-1), record: writer.records() };
         let correlation = link.request(STREAM, &Request::PublishIf(request));
         self.open.insert(correlation, Swap { acks, key, expected, parts: [(partition, vec![id])] });
     }

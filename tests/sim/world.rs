@@ -19,20 +19,20 @@ use krappy_wire::frame::{self, Split};
 use krappy_wire::native::{Head, Level, Reply};
 
 use super::admin::Admin;
+use super::asker::Asker;
 use super::audit;
 use super::churn::{self, Churn};
 use super::consumer::Consumer;
+use super::follower::Follower;
 use super::history::{After, History};
 use super::link::{Ctx, Link, Script};
 use super::net::{Event, Shared, SimStream};
 use super::plan::Plan;
 use super::producer::Producer;
 use super::rude::Rude;
-use super::follower::Follower;
-use super::asker::Asker;
+use super::sabotage::{Lie, LyingDisk};
 use super::swapper::Swapper;
 use super::views::Logs;
-use super::sabotage::{Lie, LyingDisk};
 use super::workers::Workers;
 
 /// Where wall clocks begin: in 2026.
@@ -541,7 +541,7 @@ impl World {
 
     /// A bit of a view's files changes by itself.
     fn rot(&mut self) {
-        if !self.rots_in.take_if(|steps| *steps == 0).is_some() {
+        if self.rots_in.take_if(|steps| *steps == 0).is_none() {
             self.rots_in = self.rots_in.map(|steps| steps - 1);
             return;
         }
