@@ -136,7 +136,9 @@ fn one_seed() {
 
 /// The first of so many seeds that notices a planted bug.
 fn noticed(lie: Lie, seeds: u64) -> Option<u64> {
-    (1..=seeds).find(|&seed| run_with(seed, Some(lie)).is_err())
+    // An assertion of the broker notices it as well.
+    let notices = |seed| catch_unwind(|| run_with(seed, Some(lie))).map_or(true, |result| result.is_err());
+    (1..=seeds).find(|&seed| notices(seed))
 }
 
 #[test]
@@ -152,6 +154,21 @@ fn an_ack_of_what_was_written_after_the_sync_began_is_noticed() {
 #[test]
 fn a_name_that_is_not_made_durable_is_noticed() {
     assert!(noticed(Lie::NoDirSync, 200).is_some());
+}
+
+#[test]
+fn a_manifest_of_a_view_that_is_not_synced_is_noticed() {
+    assert!(noticed(Lie::NoManifestSync, 100).is_some());
+}
+
+#[test]
+fn a_run_file_that_is_not_synced_is_noticed() {
+    assert!(noticed(Lie::NoRunSync, 100).is_some());
+}
+
+#[test]
+fn a_name_in_a_view_that_is_not_made_durable_is_noticed() {
+    assert!(noticed(Lie::NoViewDirSync, 100).is_some());
 }
 
 #[test]

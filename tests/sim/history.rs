@@ -430,6 +430,7 @@ mod tests {
 
     const DURABLE: Promise = Promise { durable: true, retention: false, cleaned: false };
     const LAZY: Promise = Promise { durable: false, retention: false, cleaned: false };
+    const CLEANED: Promise = Promise { durable: true, retention: false, cleaned: true };
 
     /// A topic with ten sent records, one session, ids 0 to 9.
     fn history(promise: Promise, gapless: bool) -> History {
@@ -452,6 +453,15 @@ mod tests {
 
     fn audit_holes(h: &mut History, start: i64, records: &[(i64, Id)], end: i64, after: After) {
         h.audit(0, 0, &Found { start, end, records: records.to_vec() }, after);
+    }
+
+    /// A record with a key, sent on a condition.
+    fn keyed(h: &mut History, key: u8, deletes: bool, count: u32, expects: Expects) -> Id {
+        let id = content::keyed_id(7, 0, deletes, key, count);
+        let (session, number) = (7, count);
+        let sent = Sent { topic: 0, partition: 0, session, number, gapless: false, timestamp: 100, expects };
+        h.sent(id, sent);
+        id
     }
 
     fn verdict(promise: Promise, gapless: bool, tell: impl FnOnce(&mut History)) -> usize {
@@ -478,6 +488,46 @@ mod tests {
             h.out_of_range(0, 0, 1);
         };
         assert_eq!(verdict(DURABLE, false, good), 0);
+    }
+
+    #[test]
+    fn a_record_is_cleaned_away_only_when_another_replaces_it() {
+        let story = |there: &[usize]| {
+            verdict(CLEANED, false, |h| {
+                // Two values of a key, a value and its deletion, and one more value.
+                let keys = [(1, false), (1, false), (2, false), (2, true), (3, false)];
+                let ids: Vec<_> = (0..)
+                    .zip(keys)
+                    .map(|(n, (key, deletes))| keyed(h, key, deletes, n, Expects::Anything))
+                    .collect();
+                h.acked(0, 0, 0, &ids, true);
+                let records: Vec<_> = there.iter().map(|&n| (n as i64, ids[n])).collect();
+                audit_holes(h, 0, &records, 5, After::Power);
+            })
+        };
+        for good in [&[0, 1, 2, 3, 4][..], &[1, 2, 3, 4], &[1, 3, 4], &[1, 4]] {
+            assert_eq!(story(good), 0, "{good:?}");
+        }
+        for bad in [&[0, 2, 3, 4][..], &[0, 1, 2, 3], &[0, 1, 2, 4], &[]] {
+            assert!(story(bad) > 0, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn of_two_that_met_the_same_condition_one_is_a_contradiction() {
+        let story = |expects: [Expects; 3]| {
+            verdict(DURABLE, false, |h| {
+                let ids: Vec<_> =
+                    (0..).zip(expects).map(|(n, expects)| keyed(h, 1, n == 1, n, expects)).collect();
+                audit(h, 0, &ids, After::Power);
+            })
+        };
+        use Expects::{Anything, Newest, Nothing};
+        assert_eq!(story([Nothing, Newest(0), Nothing]), 0);
+        assert_eq!(story([Nothing, Anything, Newest(1)]), 0);
+        assert_eq!(story([Nothing, Newest(0), Newest(0)]), 1);
+        assert_eq!(story([Nothing, Nothing, Nothing]), 1);
+        assert_eq!(story([Newest(0), Newest(0), Newest(1)]), 1);
     }
 
     type Bad = (&'static str, Promise, bool, fn(&mut History));

@@ -7,8 +7,6 @@ use krappy::disk::sim::Rng;
 
 use super::history::{History, Promise, Topic};
 
-/// Whether compacted topics are cleaned.
-const CLEANER: bool = true;
 /// Keys of the records of a compacted topic.
 pub const KEYS: u64 = 12;
 
@@ -64,7 +62,7 @@ impl Plan {
         let faults = !seed.is_multiple_of(4);
         // One seed in five has compacted topics. What they need beyond the others comes from numbers of its own.
         let keyed = &mut Rng::new(seed ^ 0x6b65_7973);
-        let compacts = seed % 5 == 0;
+        let compacts = seed.is_multiple_of(5);
         let topics =
             (0..1 + rng.below(3)).map(|n| topic(n as usize, compacts, rng, keyed, history)).collect();
         let mut config = config(rng);
@@ -118,7 +116,7 @@ fn topic(n: usize, compacts: bool, rng: &mut Rng, keyed: &mut Rng, history: &mut
     }
     // The first topic of such a seed always, the others often.
     let compacted = compacts && (n == 0 || keyed.below(3) > 0);
-    let cleaned = compacted && CLEANER && keyed.below(2) == 0;
+    let cleaned = compacted && keyed.below(2) == 0;
     if compacted {
         let policy = if retention { "compact,delete" } else { "compact" };
         settings.push(("cleanup.policy", policy.into()));

@@ -16,6 +16,27 @@ pub enum Lie {
     LateWrite,
     /// Names in partition folders are never made durable.
     NoDirSync,
+    /// Syncs of the manifests of views are reported as done without having been made.
+    NoManifestSync,
+    /// Syncs of run files likewise.
+    NoRunSync,
+    /// Names in the folders of views are never made durable.
+    NoViewDirSync,
+}
+
+impl Lie {
+    /// Whether it is about a file of this name.
+    fn concerns(self, path: &Path) -> bool {
+        let is = |extension: &str| path.extension().is_some_and(|e| e == extension);
+        match self {
+            Lie::NoSync | Lie::LateWrite => is("log"),
+            Lie::NoManifestSync => {
+                path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("MANIFEST-"))
+            }
+            Lie::NoRunSync => is("run"),
+            Lie::NoDirSync | Lie::NoViewDirSync => false,
+        }
+    }
 }
 
 /// A disk that lies.
@@ -24,14 +45,10 @@ pub struct LyingDisk {
     pub lie: Lie,
 }
 
-fn is_segment(path: &Path) -> bool {
-    path.extension().is_some_and(|e| e == "log")
-}
-
 impl Disk for LyingDisk {
     fn open(&self, path: &Path, how: Open) -> io::Result<Arc<dyn File>> {
         let within = self.within.open(path, how)?;
-        if !is_segment(path) || self.lie == Lie::NoDirSync {
+        if !self.lie.concerns(path) {
             return Ok(within);
         }
         Ok(Arc::new(LyingFile { within, lie: self.lie, held: Mutex::new(None) }))
@@ -59,7 +76,12 @@ impl Disk for LyingDisk {
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
         let of_partition = path.file_name().is_some_and(|n| n.to_string_lossy().parse::<u32>().is_ok());
-        if self.lie == Lie::NoDirSync && of_partition { Ok(()) } else { self.within.sync_dir(path) }
+        let is_forgotten = match self.lie {
+            Lie::NoDirSync => of_partition,
+            Lie::NoViewDirSync => path.ends_with("view"),
+            _ => false,
+        };
+        if is_forgotten { Ok(()) } else { self.within.sync_dir(path) }
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Send>> {
@@ -113,7 +135,7 @@ impl File for LyingFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        if self.lie == Lie::NoSync {
+        if self.lie != Lie::LateWrite {
             return Ok(());
         }
         self.within.sync()?;

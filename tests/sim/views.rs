@@ -392,6 +392,9 @@ impl Logs {
         history: &mut History,
     ) -> Result<(), String> {
         self.check_true_at(plan, row.partition, row.offset, &Wanted::default(), history)?;
+        if row.offset < next {
+            return Err(format!("{row:?} comes after everything below {next} has come"));
+        }
         if plan.promise.cleaned {
             // What has replaced a record that does not come any more may be anywhere behind it.
             let _ = self.read_to(plan.name, row.partition, i64::MAX);
@@ -554,5 +557,158 @@ impl Log {
             self.at = Some((base, position));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::bench::{KEYED, plan};
+    use super::super::producer::prepared;
+    use super::*;
+
+    use krappy::disk::{Disk, Open};
+    use krappy_wire::tail::put_tail;
+    use std::io::IoSlice;
+    use std::path::Path;
+
+    /// Keys of the records of the log, and whether they delete them.
+    const LOG: [(u8, bool); 6] = [(1, false), (2, false), (1, false), (2, true), (3, false), (1, false)];
+
+    fn id(offset: usize) -> Id {
+        content::keyed_id(1, 5, LOG[offset].1, LOG[offset].0, offset as u32)
+    }
+
+    /// A log of six batches, the last of which is not on the device.
+    fn logs() -> Logs {
+        let disk = SimDisk::new(1);
+        let data = Path::new("/data");
+        let dir = audit::dir(data, KEYED, 0);
+        for dir in dir.ancestors().collect::<Vec<_>>().into_iter().rev().skip(1) {
+            disk.create_dir(dir).unwrap();
+        }
+        let file = disk.open(&dir.join("00000000000000000000.log"), Open::CreateNew).unwrap();
+        let mut at = 0;
+        for offset in 0..LOG.len() {
+            let mut bytes = prepared(&[id(offset)], 100, None);
+            bytes[..8].copy_from_slice(&(offset as i64).to_be_bytes());
+            file.write_at(at, &[IoSlice::new(&bytes)]).unwrap();
+            at += bytes.len() as u64;
+            if offset + 2 == LOG.len() {
+                file.sync().unwrap();
+            }
+        }
+        Logs::new(&disk, data.to_owned())
+    }
+
+    fn history() -> History {
+        let mut history = History::default();
+        for n in 0..=plan(KEYED).topic {
+            history.topic(&format!("topic {n}"), plan(KEYED).promise);
+        }
+        history
+    }
+
+    fn wanted(firm_end: i64, as_of: Option<i64>) -> Wanted {
+        let floors = [(0, Floor { trimmed: 0, firm_end })].into();
+        Wanted { floors, as_of: as_of.map(|at| (0, at)).into_iter().collect(), ..Wanted::default() }
+    }
+
+    fn tail_of(offset: usize) -> Vec<u8> {
+        let (mut tail, header) = (Vec::new(), content::header(id(offset)).unwrap());
+        let headers = [(content::HEADER.as_bytes(), Some(&header[..]))];
+        put_tail(&mut tail, content::value(id(offset)).as_deref(), headers.into_iter());
+        tail
+    }
+
+    /// Whether an answer about a key passes: what it was true at, and the offset of the record that it shows.
+    fn get(key: u8, true_at: i64, shown: Option<usize>, wanted: &Wanted) -> bool {
+        let tail = shown.map_or(Vec::new(), tail_of);
+        let newest = match shown {
+            None => Newest::Absent,
+            Some(n) if LOG[n].1 => Newest::Deleted { offset: n as i64, timestamp: 100 },
+            Some(n) => Newest::Present { offset: n as i64, timestamp: 100, tail: Tail::read(&tail).unwrap() },
+        };
+        let state = KeyState { partition: 0, true_at, newest };
+        let key = content::key_of(key);
+        logs().check_key(&plan(KEYED), &key, &state, wanted, &mut history()).is_ok()
+    }
+
+    #[test]
+    fn an_answer_about_a_key_is_what_the_log_says_at_its_offset() {
+        let now = wanted(3, None);
+        assert!(get(1, 2, Some(2), &now) && get(1, 4, Some(2), &now) && get(2, 4, Some(3), &now));
+        assert!(get(3, 3, None, &now) && get(9, 4, None, &now));
+        assert!(get(1, 0, Some(0), &wanted(3, Some(0))) && get(3, -1, None, &wanted(0, None)));
+        assert!(!get(1, 1, Some(0), &now), "older than what was durable when it was asked");
+        assert!(!get(1, 3, Some(2), &wanted(3, Some(2))), "not as of the offset that was asked for");
+        assert!(!get(1, 4, Some(0), &now), "not the newest");
+        assert!(!get(1, 4, None, &now), "left out");
+        assert!(!get(2, 4, Some(1), &now), "it was deleted");
+        assert!(!get(1, 5, Some(5), &now), "it is not on the device");
+        assert!(!get(1, 9, Some(5), &now), "it is not in the log");
+        assert!(!get(3, 3, Some(4), &now), "it came later");
+        assert!(!get(2, 4, Some(2), &now), "it belongs to another key");
+    }
+
+    /// Whether a page passes: the offsets of its rows.
+    fn page(true_at: i64, reverse: bool, behind: Option<u8>, rows: &[usize], is_last: bool) -> bool {
+        let row = |&n: &usize| Row {
+            partition: 0,
+            offset: n as i64,
+            timestamp: 100,
+            key: content::key(id(n)).unwrap(),
+            id: Some(id(n)),
+        };
+        let rows: Vec<_> = rows.iter().map(row).collect();
+        let behind = behind.map(content::key_of);
+        let page = Page {
+            true_at: &[(0, true_at)],
+            range: &Range::default(),
+            reverse,
+            behind: behind.as_ref().map(|key| (&key[..], 0)),
+            rows: &rows,
+            is_last,
+        };
+        logs().check_page(&plan(KEYED), &page, &wanted(0, None), &mut history()).is_ok()
+    }
+
+    #[test]
+    fn a_page_is_what_the_log_says_in_its_order_and_whole() {
+        assert!(page(4, false, None, &[2, 4], true) && page(4, true, None, &[4, 2], true));
+        assert!(page(2, false, None, &[2, 1], true) && page(2, false, None, &[2], false));
+        assert!(page(4, false, Some(1), &[4], true) && page(4, true, Some(3), &[2], true));
+        assert!(page(-1, false, None, &[], true));
+        assert!(!page(4, false, None, &[2], true), "the last page lacks a row");
+        assert!(!page(4, false, None, &[4], false), "a row is left out");
+        assert!(!page(4, false, None, &[4, 2], true), "in the wrong order");
+        assert!(!page(4, false, None, &[2, 2, 4], true), "a row comes twice");
+        assert!(!page(4, false, None, &[2, 3, 4], true), "a deletion is shown");
+        assert!(!page(4, false, None, &[0, 4], true), "an older value is shown");
+        assert!(!page(4, false, Some(1), &[2, 4], true), "a row of the page before comes again");
+        assert!(!page(5, false, None, &[5, 4], true), "it is not on the device");
+    }
+
+    #[test]
+    fn a_watcher_gets_every_record_and_the_winner_of_a_condition_follows_what_it_expected() {
+        let plan = plan(KEYED);
+        let row = |n: usize| Row {
+            partition: 0,
+            offset: n as i64,
+            timestamp: 100,
+            key: content::key(id(n)).unwrap(),
+            id: Some(id(n)),
+        };
+        let range = Range { from: content::key_of(2), to: None };
+        let follows =
+            |next: i64, n: usize| logs().check_tail(&plan, &range, next, &row(n), &mut history()).is_ok();
+        assert!(follows(0, 1) && follows(2, 3) && follows(4, 4));
+        assert!(follows(0, 3), "what was replaced may have been cleaned away");
+        assert!(!follows(4, 3), "it was there before");
+        assert!(!follows(4, 5), "a record of the range is left out, and none of its key follows");
+        let won = |offset: usize, expected: Option<i64>| {
+            logs().check_won(&plan, 0, offset as i64, id(offset), expected, &mut history()).is_ok()
+        };
+        assert!(won(2, Some(0)) && won(0, None) && won(5, Some(2)));
+        assert!(!won(5, Some(0)) && !won(2, None) && !won(3, Some(3)));
     }
 }
