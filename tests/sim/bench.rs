@@ -95,6 +95,8 @@ pub struct Bench {
     pub merges: u64,
     pub cleaned: u64,
     pub broken: u64,
+    /// Manifests of views that were followed by another one while the broker ran.
+    pub switches: u64,
 }
 
 #[derive(Clone)]
@@ -154,6 +156,7 @@ impl Bench {
             merges: 0,
             cleaned: 0,
             broken: 0,
+            switches: 0,
         }
     }
 

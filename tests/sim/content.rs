@@ -18,7 +18,7 @@ pub const HEADER: &str = "id";
 
 /// Keys from this number on are long.
 pub const LONG: u8 = 200;
-const LONG_KEY: usize = 9_000;
+const LONG_KEY: usize = 20_000;
 
 /// The number of the `count`-th record of a client, with so much padding.
 pub fn id(client: u32, padding: usize, count: u32) -> Id {

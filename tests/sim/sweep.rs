@@ -194,8 +194,8 @@ pub struct Swept {
     pub second_crashes: u64,
     /// Views that broke.
     pub broken: u64,
-    /// Flushes, merges and cleaned records of the whole workload.
-    pub background: (u64, u64, u64),
+    /// Flushes, merges, cleaned records and switched manifests of the whole workload.
+    pub background: [u64; 4],
     pub found: Vec<String>,
 }
 
@@ -218,7 +218,7 @@ pub fn sweep(workload: Workload, ways: &[Crash], sample: u64) -> Swept {
     assert!((workload.script)(&mut whole).is_ok(), "nothing goes wrong without a crash");
     swept.found.append(&mut whole.history.violations);
     swept.calls = whole.disk.calls();
-    swept.background = (whole.flushes, whole.merges, whole.cleaned);
+    swept.background = [whole.flushes, whole.merges, whole.cleaned, whole.switches];
     for n in 1..=swept.calls {
         for (w, &how) in ways.iter().enumerate() {
             let mut bench = Bench::new(n * 100 + w as u64);

@@ -96,6 +96,8 @@ struct World {
     rots_in: Option<u32>,
     /// One has.
     rotten: bool,
+    /// Calls that the disk had seen when the logs were looked at last.
+    caught_up: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,6 +147,7 @@ impl World {
             ends_in: None,
             rots_in: None,
             rotten: false,
+            caught_up: 0,
             plan,
             disk,
         };
@@ -613,7 +616,9 @@ impl World {
         }
         self.server = Some(server);
         self.hand_out_jobs();
-        for topic in self.plan.topics.iter().filter(|topic| topic.compacted) {
+        let calls = self.disk.calls();
+        let changed = std::mem::replace(&mut self.caught_up, calls) != calls;
+        for topic in self.plan.topics.iter().filter(|topic| topic.compacted && changed) {
             self.logs.catch_up(topic.name, topic.partitions);
         }
         for n in 0..self.clients.len() {
