@@ -33,6 +33,11 @@ pub struct TopicKey(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartitionKey(pub u32);
 
+impl PartitionKey {
+    /// The key of no partition.
+    pub const NONE: PartitionKey = PartitionKey(u32::MAX);
+}
+
 /// A topic by name, or by key once a registration has resolved it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TopicRef<'a> {
@@ -49,6 +54,8 @@ pub enum Request<'a> {
     Publish(Publish<'a>),
     /// Read records, now or when there are enough.
     Fetch(Fetch),
+    /// The same, with partitions that are not resolved yet; answered with one part for each of them, in their order.
+    FetchTopics(FetchTopics<'a>),
     /// Append one record if its key is as expected.
     PublishIf(PublishIf<'a>),
     /// Read the newest records of keys.
@@ -217,6 +224,8 @@ pub struct Fetch {
     pub max_wait_ms: u32,
     /// About how many bytes to answer with; a first batch that is larger comes whole.
     pub max_bytes: u32,
+    /// Answer with a part for every partition, and not only for those with news.
+    pub every: bool,
 }
 
 /// What a fetch wants of one partition.
@@ -228,6 +237,45 @@ pub struct Want {
     pub number: i32,
     /// The first offset wanted.
     pub offset: i64,
+    /// About how many bytes of it.
+    pub max_bytes: u32,
+    /// Why it cannot be read, where that is known already, or [`ErrorCode::None`].
+    pub error: ErrorCode,
+}
+
+impl Want {
+    /// From this offset on, as much as the fetch allows.
+    pub fn from(partition: PartitionKey, number: i32, offset: i64) -> Self {
+        Self { partition, number, offset, max_bytes: u32::MAX, error: ErrorCode::None }
+    }
+}
+
+/// A read of partitions by topic and number.
+#[derive(Debug)]
+pub struct FetchTopics<'a> {
+    /// What is wanted, at most one entry per partition.
+    pub wants: Vec<TopicWant<'a>>,
+    /// Answer when this many bytes are there ...
+    pub min_bytes: u32,
+    /// ... or after this many milliseconds.
+    pub max_wait_ms: u32,
+    /// About how many bytes to answer with; a first batch that is larger comes whole.
+    pub max_bytes: u32,
+}
+
+/// What a fetch wants of one partition that is not resolved yet.
+#[derive(Debug, Clone, Copy)]
+pub struct TopicWant<'a> {
+    /// The topic.
+    pub topic: TopicRef<'a>,
+    /// The number of the partition.
+    pub number: i32,
+    /// The first offset wanted.
+    pub offset: i64,
+    /// About how many bytes of it.
+    pub max_bytes: u32,
+    /// What the client takes for the leader epoch; -1: it does not say.
+    pub leader_epoch: i32,
 }
 
 /// What the broker answers.

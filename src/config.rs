@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use load::{Given, Loaded, Source, load, parse_file};
+pub use value::Address;
 pub use topic::{Cleanup, Described, TopicOverrides, TopicSettings};
 
 /// How long things may take and how large they may grow. Each says whom it protects and what happens at it.
@@ -102,6 +103,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `listen`: addresses; port 0 lets the system choose.
     pub listen: Vec<SocketAddr>,
+    /// `advertised.listeners`: what Kafka clients are told to connect to, instead of the address that they have reached.
+    pub advertised: Option<Address>,
     /// `--ephemeral`: a temporary data folder that is removed at exit, and a free port.
     pub ephemeral: bool,
     /// `--allow-insecure`: without it, listening beyond loopback is refused while there is no authentication.
@@ -131,6 +134,7 @@ impl Default for Config {
         Self {
             data_dir: PathBuf::from("krappy-data"),
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 9092))],
+            advertised: None,
             ephemeral: false,
             allow_insecure: false,
             auto_create: true,

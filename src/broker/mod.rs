@@ -187,6 +187,7 @@ impl Broker {
         let taken = match request {
             Request::Publish(publish) => self.publish(to, &publish, now),
             Request::Fetch(fetch) => self.fetch(to, fetch, now),
+            Request::FetchTopics(fetch) => self.fetch_topics(to, &fetch, now),
             Request::PublishIf(publish) => self.publish_if(to, &publish, now),
             Request::Get(get) => self.get(to, &get, now),
             Request::Scan(scan) => self.scan(to, scan, now),

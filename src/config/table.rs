@@ -186,6 +186,20 @@ const BROKER: &[Setting] = &[
             },
         ),
     },
+    Setting {
+        name: "advertised.listeners",
+        group: Group::Broker,
+        kind: Kind::Endpoint,
+        doc: "The one host:port that Kafka clients are told to connect to. Without it they are told the address that they \
+              have reached, which is right unless something between them and the broker translates addresses.",
+        access: Access::Field(
+            |c| Value::Endpoint(c.advertised.clone()),
+            |c, v| match v {
+                Value::Endpoint(address) => c.advertised = address,
+                other => panic!("a host with a port was expected, not {other:?}"),
+            },
+        ),
+    },
     flag!(
         "ephemeral",
         ephemeral,
@@ -461,6 +475,7 @@ mod tests {
                 (_, Value::Number(n)) => Value::Number(if n == i64::MAX { n - 1 } else { n + 1 }),
                 (_, Value::Path(_)) => Value::Path("/elsewhere".into()),
                 (_, Value::Addresses(_)) => Value::Addresses(Vec::new()),
+                (_, Value::Endpoint(_)) => Value::Endpoint(Some(Address { host: "h".into(), port: 1 })),
             };
             setting.set(&mut config, other);
             let changed: Vec<_> =

@@ -18,6 +18,8 @@ pub enum Value {
     Path(PathBuf),
     /// Of a [`Kind::Addresses`].
     Addresses(Vec<SocketAddr>),
+    /// Of a [`Kind::Endpoint`].
+    Endpoint(Option<Address>),
 }
 
 /// What a setting holds.
@@ -39,6 +41,27 @@ pub enum Kind {
     Path,
     /// Addresses with ports, separated by commas.
     Addresses,
+    /// A host and a port that others are told, or nothing.
+    Endpoint,
+}
+
+/// A host, by name or number, and a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// As a client would write it; an IPv6 address stands without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
 }
 
 /// The smallest and the largest number allowed, and a word for one number that is not meant as a number.
@@ -92,6 +115,7 @@ impl Kind {
             Kind::Path if text.is_empty() => Err("a path cannot be empty".into()),
             Kind::Path => Ok(Value::Path(text.into())),
             Kind::Addresses => parse_addresses(text).map(Value::Addresses),
+            Kind::Endpoint => parse_endpoint(text).map(Value::Endpoint),
         }
     }
 
@@ -131,6 +155,7 @@ impl Kind {
             (_, Value::Addresses(list)) => {
                 list.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",")
             }
+            (_, Value::Endpoint(address)) => address.as_ref().map(Address::to_string).unwrap_or_default(),
         }
     }
 
@@ -143,6 +168,7 @@ impl Kind {
             Kind::Choice(words) => words.join(", "),
             Kind::Path => "a path".into(),
             Kind::Addresses => "addresses with ports".into(),
+            Kind::Endpoint => "a host with a port, or nothing".into(),
         }
     }
 
@@ -189,6 +215,25 @@ fn parse_addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
         }
     }
     Ok(addresses)
+}
+
+/// `host:port`, also behind Kafka's `PLAINTEXT://`.
+fn parse_endpoint(text: &str) -> Result<Option<Address>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let wrong = || format!("{text:?} is not a host with a port, such as broker.example:9092");
+    let bare = text.strip_prefix("PLAINTEXT://").unwrap_or(text);
+    let (host, port) = bare.rsplit_once(':').ok_or_else(wrong)?;
+    let inner = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let host = inner.unwrap_or(host);
+    let stray = |c: char| c.is_whitespace() || matches!(c, '/' | ',' | '[' | ']') || (c == ':' && inner.is_none());
+    match port.parse::<u16>() {
+        Ok(port) if port > 0 && !host.is_empty() && !host.contains(stray) => {
+            Ok(Some(Address { host: host.to_owned(), port }))
+        }
+        _ => Err(wrong()),
+    }
 }
 
 /// Digits with a sign and a unit. `None` when it is anything else, or too large for the type.
@@ -285,6 +330,22 @@ mod tests {
             ("90s".into(), "1ms".into())
         );
         assert_eq!(SIZE.plain(&Value::Number(16 << 20)), "16777216");
+    }
+
+    #[test]
+    fn an_endpoint_is_a_host_and_a_port() {
+        for (text, host) in
+            [("a.example:9092", "a.example"), ("PLAINTEXT://10.0.0.7:9092", "10.0.0.7"), ("[::1]:9092", "::1")]
+        {
+            let Ok(Value::Endpoint(Some(address))) = Kind::Endpoint.parse(text) else { panic!("{text}") };
+            assert_eq!((address.host.as_str(), address.port), (host, 9092));
+            let plain = Kind::Endpoint.plain(&Value::Endpoint(Some(address)));
+            assert_eq!(plain, text.trim_start_matches("PLAINTEXT://"));
+        }
+        assert_eq!(Kind::Endpoint.parse(""), Ok(Value::Endpoint(None)));
+        for wrong in ["a", "a:", "a:0", "a:65536", ":1", "::1:9092", "SSL://a:1", "a:1,b:2", "a b:1"] {
+            assert!(Kind::Endpoint.parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

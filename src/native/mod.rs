@@ -16,11 +16,12 @@ use std::collections::{HashMap, VecDeque};
 
 use krappy_wire::codec::Malformed;
 use krappy_wire::error::ErrorCode;
-use krappy_wire::frame::{self, FrameError, Split};
+use krappy_wire::frame::{self, Split};
 use krappy_wire::native::{self, Head, Start};
 
 use crate::api::{At, Get, Publish, PublishIf, Refusal, Reply, Request, Scan, TopicRef};
 use crate::config::Limits;
+use crate::language::{Greeting, Step, Violation};
 use crate::output::Output;
 use answer::{put_page, put_published, put_records, put_topic, put_topics, put_values, refuse};
 use stream::{Asked, Consumer, Stream};
@@ -28,37 +29,6 @@ use watch::Watcher;
 
 /// Marks the slot of a fetch; the rest of it is the fetch's serial number. Other slots are stream and correlation.
 const FETCH: u64 = 1 << 63;
-
-/// The client broke the protocol in a way that its bytes cannot be trusted any more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation(pub String);
-
-/// What the broker tells in its greeting.
-#[derive(Debug, Clone)]
-pub struct Greeting {
-    /// Version of the software.
-    pub software: String,
-    /// Whose data it serves.
-    pub cluster_id: String,
-}
-
-/// What became of the front of the input.
-#[derive(Debug)]
-pub enum Step<'a> {
-    /// A request for the broker. When it is taken, `consumed` bytes of input are dealt with.
-    Request {
-        /// Comes back with the reply.
-        slot: u64,
-        /// The request.
-        request: Request<'a>,
-        /// Bytes of input that it took; 0 when it came from a subscription or a waiting poll.
-        consumed: usize,
-    },
-    /// It was answered here; this many bytes are dealt with.
-    Handled(usize),
-    /// The frame at the front is not whole; it needs this many bytes in all.
-    Partial(usize),
-}
 
 /// The state of the native language on one connection.
 #[derive(Debug, Default)]
@@ -116,7 +86,7 @@ impl Session {
         let (code, payload, consumed) = match frame::split(input, limits.max_frame) {
             Ok(Split::Whole { code, payload, consumed }) => (code, payload, consumed),
             Ok(Split::Partial { need }) => return Ok(Step::Partial(need)),
-            Err(error) => return Err(violation(error, input)),
+            Err(error) => return Err(Violation(error.to_string())),
         };
         let (head, body) = Head::read(payload).expect("a frame holds stream and correlation");
         match native::Request::decode(code, body) {
@@ -565,22 +535,4 @@ fn not_available(code: u16) -> Refusal {
 
 fn malformed_request(code: u16, malformed: Malformed) -> Refusal {
     Refusal::new(ErrorCode::Malformed, format!("request 0x{code:02x}: {malformed}"))
-}
-
-/// Names what somebody who does not speak this language probably speaks.
-fn violation(error: FrameError, input: &[u8]) -> Violation {
-    let guess = match input {
-        [0x16, 0x03, ..] => ": this looks like TLS, which this port does not speak",
-        _ if [&b"GET "[..], b"POST", b"HEAD", b"PUT ", b"HTTP"]
-            .iter()
-            .any(|verb| input.starts_with(verb)) =>
-        {
-            ": this looks like HTTP, which this version does not speak"
-        }
-        [0, _, _, _, 0, api_key, ..] if *api_key < 100 => {
-            ": this may be a Kafka client, whose protocol this version does not speak"
-        }
-        _ => "",
-    };
-    Violation(format!("{error}{guess}"))
 }

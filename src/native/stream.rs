@@ -104,7 +104,7 @@ impl Consumer {
 
     /// The broker has answered the registration. Whether a fetch is wanted now.
     pub fn opened(&mut self, parts: Vec<(PartitionKey, i32, i64)>) -> bool {
-        let want = |(partition, number, offset)| Want { partition, number, offset };
+        let want = |(partition, number, offset)| Want::from(partition, number, offset);
         self.positions = parts.into_iter().map(want).collect();
         self.opening = None;
         self.wants_fetch()
@@ -177,13 +177,14 @@ impl Consumer {
         Some(match self.asked {
             Asked::Nothing => return None,
             Asked::Poll { max_wait_ms, min_bytes, max_bytes, .. } => {
-                Fetch { wants, min_bytes, max_wait_ms, max_bytes }
+                Fetch { wants, min_bytes, max_wait_ms, max_bytes, every: false }
             }
             Asked::Subscription { credit, .. } => Fetch {
                 wants,
                 min_bytes: 1,
                 max_wait_ms: limits.fetch_max_wait_ms,
                 max_bytes: u32::try_from(credit).unwrap_or(PUSH).min(PUSH),
+                every: false,
             },
         })
     }

@@ -78,7 +78,7 @@ impl Watcher {
         out: &mut Vec<u8>,
     ) -> bool {
         let true_at: Vec<_> = parts.iter().map(|&(_, number, end)| (number, end - 1)).collect();
-        let want = |(partition, number, offset)| Want { partition, number, offset };
+        let want = |(partition, number, offset)| Want::from(partition, number, offset);
         let wants = parts.into_iter().map(want).collect();
         self.phase = match self.snapshot {
             true => Phase::Snapshot(topic, Cursor { true_at, last: None }, wants),
@@ -132,6 +132,7 @@ impl Watcher {
                     min_bytes: 1,
                     max_wait_ms: limits.fetch_max_wait_ms,
                     max_bytes,
+                    every: false,
                 })
             }
         }
