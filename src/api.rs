@@ -2,6 +2,7 @@
 //! No logic lives here. A language turns its bytes into a [`Request`] and a [`Reply`] into its bytes; the broker knows
 //! neither bytes nor sockets.
 
+pub use crate::config::{SettingLine, SettingSource};
 pub use krappy_wire::error::ErrorCode;
 pub use krappy_wire::native::{After, Body, Keys, Level, PlainRecords, PublishedPart, RowsWriter};
 
@@ -38,11 +39,13 @@ impl PartitionKey {
     pub const NONE: PartitionKey = PartitionKey(u32::MAX);
 }
 
-/// A topic by name, or by key once a registration has resolved it.
+/// A topic by name, by id, or by key once a registration has resolved it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TopicRef<'a> {
     /// By name.
     Name(&'a str),
+    /// By the id that it got when it was created.
+    Id([u8; 16]),
     /// By key.
     Key(TopicKey),
 }
@@ -76,12 +79,16 @@ pub enum Request<'a> {
         /// Whether a producer id is wanted.
         idempotent: bool,
     },
+    /// Give out a producer id of its own, not tied to a topic.
+    NewProducerId,
     /// Resolve a topic and a position in its partitions.
     ListOffsets {
         /// The topic.
-        topic: &'a str,
+        topic: TopicRef<'a>,
         /// One partition, or all.
         partition: Option<u32>,
+        /// The leader epoch that the client believes to be current; -1: it does not say.
+        leader_epoch: i32,
         /// Which offset.
         at: At,
     },
@@ -93,18 +100,26 @@ pub enum Request<'a> {
         partitions: Option<i32>,
         /// Settings by Kafka's names.
         settings: Vec<(&'a str, &'a str)>,
+        /// Check everything, answer as if it had been created, and create nothing.
+        validate_only: bool,
     },
     /// List all topics.
     ListTopics,
+    /// Describe all topics.
+    DescribeAllTopics,
     /// Describe one topic.
     DescribeTopic {
-        /// Its name.
-        topic: &'a str,
+        /// The topic.
+        topic: TopicRef<'a>,
+        /// Create it first if it is not there, it is asked for by name and that is switched on.
+        create: bool,
     },
+    /// Describe the settings of the broker.
+    DescribeBroker,
     /// Delete a topic and its data.
     DeleteTopic {
-        /// Its name.
-        topic: &'a str,
+        /// The topic.
+        topic: TopicRef<'a>,
     },
     /// Move a partition's log start offset up.
     DeleteRecords {
@@ -211,6 +226,24 @@ pub enum At {
     Offset(i64),
     /// The first record at or after this many milliseconds since 1970; the high watermark if there is none.
     Timestamp(i64),
+    /// The record with the largest timestamp; the high watermark if there is none.
+    MaxTimestamp,
+}
+
+/// A position in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The partition.
+    pub partition: PartitionKey,
+    /// Its number.
+    pub number: i32,
+    /// The offset.
+    pub offset: i64,
+    /// Timestamp of the record that was looked for by time, milliseconds since 1970. -1: none was looked for, or none
+    /// was found, and then the offset is the high watermark.
+    pub timestamp: i64,
+    /// The leader epoch that holds at this offset.
+    pub leader_epoch: i32,
 }
 
 /// A read of one or more partitions. Owned, because it may have to wait.
@@ -308,8 +341,15 @@ pub enum Reply {
     },
     /// Positions.
     Offsets {
-        /// Partition, its number, and the offset.
-        parts: Vec<(PartitionKey, i32, i64)>,
+        /// One entry per partition.
+        parts: Vec<Position>,
+    },
+    /// A producer id that nobody else has.
+    ProducerId {
+        /// The id.
+        id: i64,
+        /// Its first epoch.
+        epoch: i16,
     },
     /// The key is not as expected, and nothing was appended.
     Conflict {
@@ -347,6 +387,10 @@ pub enum Reply {
     Topic(Box<TopicDescription>),
     /// All topics, sorted by name.
     Topics(Vec<TopicLine>),
+    /// All topics in full, sorted by name.
+    AllTopics(Vec<TopicDescription>),
+    /// Settings of the broker, in the order of the manual.
+    Settings(Vec<SettingLine>),
     /// The topic is gone.
     Deleted,
     /// The log start offset now.
@@ -442,8 +486,8 @@ pub struct TopicDescription {
     pub id: [u8; 16],
     /// By number.
     pub partitions: Vec<krappy_wire::native::PartitionInfo>,
-    /// Setting, value, source.
-    pub settings: Vec<(&'static str, String, &'static str)>,
+    /// All of them, sorted by name.
+    pub settings: Vec<SettingLine>,
 }
 
 /// One topic in a list.
@@ -451,6 +495,8 @@ pub struct TopicDescription {
 pub struct TopicLine {
     /// Its name.
     pub name: String,
+    /// Its id.
+    pub id: [u8; 16],
     /// How many partitions.
     pub partitions: u32,
     /// Offsets between log start and high watermark.

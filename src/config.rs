@@ -4,8 +4,9 @@
 //! the commented file and the manual all come from it, so none of them can differ from what the broker does.
 //!
 //! [`value`] reads and writes single values, [`topic`] holds the settings that a topic may have of its own,
-//! [`mod@load`] decides which source wins, and [`text`] writes it all down for people.
+//! [`mod@load`] decides which source wins, [`text`] writes it all down for people, and [`line`] for clients that ask.
 
+pub mod line;
 pub mod load;
 pub mod nearest;
 pub mod table;
@@ -16,9 +17,10 @@ pub mod value;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use line::{SettingLine, SettingSource};
 pub use load::{Given, Loaded, Source, load, parse_file};
+pub use topic::{Cleanup, TopicOverrides, TopicSettings};
 pub use value::Address;
-pub use topic::{Cleanup, Described, TopicOverrides, TopicSettings};
 
 /// How long things may take and how large they may grow. Each says whom it protects and what happens at it.
 #[derive(Debug, Clone, PartialEq, Eq)]

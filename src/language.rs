@@ -17,6 +17,10 @@ pub struct Greeting {
     pub software: String,
     /// Whose data it serves.
     pub cluster_id: String,
+    /// The leader epoch of every partition: it grows with each start.
+    pub leader_epoch: i32,
+    /// The folder of all data.
+    pub data_dir: String,
     /// What clients are told to connect to; absent: the address that they have reached.
     pub advertised: Option<Address>,
 }

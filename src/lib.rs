@@ -42,13 +42,9 @@ pub mod cli;
 pub mod config;
 pub mod conn;
 pub mod disk;
-<<<<<<< HEAD
 pub mod http;
 pub mod kafka;
 pub mod language;
-=======
-pub mod kafka;
->>>>>>> kcodec
 pub mod lsm;
 pub mod metrics;
 pub mod native;

@@ -84,6 +84,8 @@ impl<S: Stream> Server<S> {
         let greeting = Greeting {
             software: concat!("krappy ", env!("CARGO_PKG_VERSION")).to_owned(),
             cluster_id: broker.identity().cluster_id.clone(),
+            leader_epoch: broker.identity().boot_epoch as i32,
+            data_dir: broker.config().data_dir.display().to_string(),
             advertised: broker.config().advertised.clone(),
         };
         Self {

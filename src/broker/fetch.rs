@@ -56,7 +56,7 @@ impl Broker {
 
     /// A partition, if a client that takes this for its leader epoch may read it.
     fn readable(&self, topic: TopicRef<'_>, number: i32, epoch: i32) -> Result<PartitionKey, ErrorCode> {
-        let topic = self.live(topic).map_err(|refusal| refusal.code)?;
+        let topic = self.live_topic(topic).map_err(|refusal| refusal.code)?;
         let key = self.partition_of(topic, number).map_err(|refusal| refusal.code)?;
         self.partition(key).expect("a live topic's partitions are there").check_epoch(epoch)?;
         Ok(key)

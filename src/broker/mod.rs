@@ -15,6 +15,7 @@ pub mod open;
 pub mod parked;
 pub mod partition;
 pub mod pins;
+pub mod positions;
 pub mod produce;
 pub mod producers;
 pub mod retain;
@@ -110,7 +111,7 @@ pub struct Broker {
     /// Bytes of the active memtables of all views.
     view_memory: usize,
     next_view_retry: Time,
-    lookups: admin::Lookups,
+    lookups: positions::Lookups,
     acks: Acks,
     jobs: Vec<Job>,
     /// Jobs that were handed out and have not come back.
@@ -155,7 +156,7 @@ impl Broker {
             cleaner: Cleaner::default(),
             view_memory: 0,
             next_view_retry: Time(u64::MAX),
-            lookups: admin::Lookups::default(),
+            lookups: positions::Lookups::default(),
             acks: Acks::default(),
             jobs: Vec::new(),
             under_way: 0,
@@ -193,12 +194,17 @@ impl Broker {
             Request::Scan(scan) => self.scan(to, scan, now),
             Request::OpenWatch { topic, partition } => self.open_watch(to, topic, partition, now),
             Request::OpenProducer { topic, idempotent } => self.open_producer(to, topic, idempotent),
-            Request::ListOffsets { topic, partition, at } => self.list_offsets(to, topic, partition, at),
-            Request::CreateTopic { topic, partitions, settings } => {
-                self.create_topic(to, topic, partitions, &settings)
+            Request::NewProducerId => self.give_producer_id(to),
+            Request::ListOffsets { topic, partition, leader_epoch, at } => {
+                self.list_offsets(to, topic, partition, leader_epoch, at)
+            }
+            Request::CreateTopic { topic, partitions, settings, validate_only } => {
+                self.create_topic(to, topic, partitions, &settings, validate_only)
             }
             Request::ListTopics => self.list_topics(to),
-            Request::DescribeTopic { topic } => self.describe_topic(to, topic),
+            Request::DescribeAllTopics => self.describe_all_topics(to),
+            Request::DescribeTopic { topic, create } => self.describe_topic(to, topic, create),
+            Request::DescribeBroker => self.describe_broker(to),
             Request::DeleteTopic { topic } => self.delete_topic(to, topic, now),
             Request::DeleteRecords { topic, partition, offset } => {
                 self.delete_records(to, topic, partition, offset)

@@ -99,11 +99,11 @@ impl Partition {
         settings: &TopicSettings,
         epoch: i32,
     ) -> Self {
-        Self {
+        let mut partition = Self {
             topic,
             number,
             dir,
-            durable: settings.flush_messages == 1,
+            durable: true,
             producers: Producers::default(),
             dirty: false,
             syncing: false,
@@ -114,7 +114,7 @@ impl Partition {
             segments: log.segment_count(),
             leader_epoch: epoch,
             settings: log_settings(settings),
-            max_message_bytes: settings.max_message_bytes as usize,
+            max_message_bytes: 0,
             next_offset: log.end_offset(),
             log,
             tail: Vec::new(),
@@ -122,6 +122,30 @@ impl Partition {
             open: None,
             owed: Vec::new(),
             waiting: VecDeque::new(),
+        };
+        partition.apply_settings(settings);
+        partition
+    }
+
+    /// From here on these settings hold: the one place that takes them from the topic.
+    pub fn apply_settings(&mut self, settings: &TopicSettings) {
+        self.durable = settings.flush_messages == 1;
+        self.settings = log_settings(settings);
+        self.max_message_bytes = settings.max_message_bytes as usize;
+    }
+
+    /// The leader epoch of what is appended now: it rises with each start of the broker.
+    pub fn current_epoch(&self) -> i32 {
+        self.leader_epoch
+    }
+
+    /// Checks the leader epoch that a client believes to be current; -1 is not checked.
+    pub fn check_epoch(&self, requested: i32) -> Result<(), ErrorCode> {
+        match requested {
+            -1 => Ok(()),
+            older if older < self.leader_epoch => Err(ErrorCode::FencedLeaderEpoch),
+            newer if newer > self.leader_epoch => Err(ErrorCode::UnknownLeaderEpoch),
+            _ => Ok(()),
         }
     }
 

@@ -303,26 +303,6 @@ impl TopicSetting {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TopicOverrides(BTreeMap<&'static str, Value>);
 
-/// One setting of one topic, as a client asks to see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Described {
-    /// The name.
-    pub name: &'static str,
-    /// The value as Kafka writes it.
-    pub value: String,
-    /// Whether the topic has set it; otherwise it is the broker's.
-    pub from_topic: bool,
-    /// What it does.
-    pub doc: &'static str,
-}
-
-impl Described {
-    /// Where the value comes from, in a word: `topic` or `default`.
-    pub fn source(&self) -> &'static str {
-        if self.from_topic { "topic" } else { "default" }
-    }
-}
-
 impl TopicOverrides {
     /// Sets one by its name, from text; errors as of [`TopicSettings::set`].
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
@@ -353,16 +333,9 @@ impl TopicOverrides {
         settings
     }
 
-    /// Every setting with its value and source.
-    pub fn describe(&self, broker: &TopicSettings) -> Vec<Described> {
-        let settings = self.over(broker);
-        let one = |s: &'static TopicSetting| Described {
-            name: s.name,
-            value: s.kind.plain(&Value::Number((s.get)(&settings))),
-            from_topic: self.0.contains_key(s.name),
-            doc: s.doc,
-        };
-        TABLE.iter().map(one).collect()
+    /// Whether it has set this one.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 }
 
@@ -455,11 +428,5 @@ mod tests {
         let broker = TopicSettings { segment_bytes: 5000, ..TopicSettings::default() };
         let all = own.over(&broker);
         assert_eq!((all.retention_ms, all.segment_bytes), (86_400_000, 5000));
-        let shown = own.describe(&broker);
-        let line = |name: &str| shown.iter().find(|d| d.name == name).map(|d| (d.value.as_str(), d.source()));
-        assert_eq!(line("retention.ms"), Some(("86400000", "topic")));
-        assert_eq!(line("segment.bytes"), Some(("5000", "default")));
-        assert_eq!(line("cleanup.policy"), Some(("delete", "default")));
-        assert_eq!(shown.len(), TABLE.len());
     }
 }

@@ -159,6 +159,19 @@ impl Kind {
         }
     }
 
+    /// The number of the type in Kafka's DescribeConfigs (`org.apache.kafka.common.requests.DescribeConfigsResponse`).
+    pub fn kafka_type(self) -> i8 {
+        match self {
+            Kind::Flag => 1,
+            Kind::Count(b) | Kind::Bytes(b) | Kind::Millis(b) if b.most <= i64::from(i32::MAX) => 3,
+            Kind::Count(_) | Kind::Bytes(_) | Kind::Millis(_) => 5,
+            Kind::Ratio => 6,
+            Kind::Choice(words) if words.iter().any(|word| word.contains(',')) => 7,
+            Kind::Addresses => 7,
+            Kind::Choice(_) | Kind::Path | Kind::Endpoint => 2,
+        }
+    }
+
     /// The values that are allowed, in a few words.
     pub fn bounds(self) -> String {
         match self {

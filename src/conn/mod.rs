@@ -105,7 +105,7 @@ impl Conn {
     /// is offered again. Everything else has changed the session already.
     pub fn next_request<'a>(
         &'a mut self,
-        limits: &Limits,
+        limits: &'a Limits,
         greeting: &'a Greeting,
     ) -> Result<Next<'a>, Violation> {
         let bytes = self.input.bytes();
@@ -316,7 +316,7 @@ mod tests {
     const NOW: Now = Now { time: Time(5_000_000), wall: 0 };
 
     fn greeting() -> Greeting {
-        Greeting { software: "krappy".into(), cluster_id: "c".into(), advertised: None }
+        Greeting { software: "krappy".into(), cluster_id: "c".into(), ..Greeting::default() }
     }
 
     fn reached() -> Address {

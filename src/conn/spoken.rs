@@ -33,7 +33,7 @@ impl Spoken {
         &'a mut self,
         input: &'a [u8],
         out: &mut Output,
-        limits: &Limits,
+        limits: &'a Limits,
         greeting: &'a Greeting,
         may_fetch: bool,
     ) -> Result<Step<'a>, Violation> {

@@ -1,7 +1,8 @@
 //! The Kafka language: what Kafka's clients send becomes requests to the broker, and its replies become answers.
 //!
 //! In reading order: [`wire`] writes values, [`message`] makes structs of Kafka's schemas, [`header`] stands before
-//! each message, [`table`] lists what we speak. Then a file for each API: its messages, and what we do with them.
+//! each message, [`table`] lists what we speak. Then a file for each API: its messages, and what we do with them, which
+//! is a [`plan`]. A session keeps the order of a connection's answers.
 //!
 //! Invariant: nothing here keeps a request longer than its bytes; an answer leaves in the version of its request.
 
@@ -17,6 +18,7 @@ pub mod describe_configs;
 pub mod describe_log_dirs;
 pub mod describe_producers;
 pub mod describe_topic_partitions;
+mod dispatch;
 pub mod elect_leaders;
 pub mod errors;
 pub mod fetch;
@@ -29,7 +31,14 @@ pub mod list_partition_reassignments;
 pub mod message;
 pub mod metadata;
 pub mod offset_for_leader_epoch;
+pub mod plan;
 pub mod produce;
 pub mod sasl_handshake;
+mod session;
 pub mod table;
 pub mod wire;
+
+pub use session::{Session, is_spoken};
+
+/// The number of this broker, which is the only one.
+pub const NODE: i32 = 1;

@@ -176,11 +176,13 @@ impl Session {
             N::Status => Some(Request::Status),
             N::CreateTopic { topic, partitions, settings } => {
                 let partitions = (partitions != -1).then_some(partitions);
-                Some(Request::CreateTopic { topic, partitions, settings })
+                Some(Request::CreateTopic { topic, partitions, settings, validate_only: false })
             }
             N::ListTopics => Some(Request::ListTopics),
-            N::DescribeTopic { topic } => Some(Request::DescribeTopic { topic }),
-            N::DeleteTopic { topic } => Some(Request::DeleteTopic { topic }),
+            N::DescribeTopic { topic } => {
+                Some(Request::DescribeTopic { topic: TopicRef::Name(topic), create: false })
+            }
+            N::DeleteTopic { topic } => Some(Request::DeleteTopic { topic: TopicRef::Name(topic) }),
             N::DeleteRecords { topic, partition, offset } => {
                 Some(Request::DeleteRecords { topic, partition, offset })
             }
@@ -305,7 +307,7 @@ impl Session {
             ),
         };
         self.register(head.stream, Stream::Consumer(Box::new(Consumer::opening(head.correlation))), limits)?;
-        Ok(Request::ListOffsets { topic, partition, at })
+        Ok(Request::ListOffsets { topic: TopicRef::Name(topic), partition, leader_epoch: -1, at })
     }
 
     fn producer(&self, number: u32) -> Result<TopicRef<'_>, Refusal> {
@@ -411,11 +413,11 @@ impl Session {
                 .encode(head, out);
             }
             Reply::Offsets { parts } => {
-                let positions = parts.iter().map(|(_, number, offset)| (*number, *offset)).collect();
+                let positions = parts.iter().map(|at| (at.number, at.offset)).collect();
                 native::Reply::ConsumerRegistered { member: "", positions }.encode(head, out);
                 if let Some(Stream::Consumer(consumer)) = self.streams.get_mut(&head.stream)
                     && consumer.opening == Some(head.correlation)
-                    && consumer.opened(parts)
+                    && consumer.opened(&parts)
                 {
                     self.ready.push_back(head.stream);
                 }
@@ -443,7 +445,9 @@ impl Session {
             Reply::Deleted => native::Reply::Ack.encode(head, out),
             Reply::Trimmed(log_start) => native::Reply::Trimmed { log_start }.encode(head, out),
             Reply::Status(values) => native::Reply::StatusIs { values }.encode(head, out),
-            Reply::Fetched { .. } => unreachable!("only fetches are answered with records"),
+            Reply::Fetched { .. } | Reply::ProducerId { .. } | Reply::Settings(_) | Reply::AllTopics(_) => {
+                unreachable!("no request that is not a fetch is answered like this")
+            }
         }
     }
 

@@ -41,6 +41,12 @@ impl Log {
         let parts = parts.map(|s| Part::new(s, timestamp)).collect();
         Lookup { timestamp, log_start: self.start_offset(), parts }
     }
+
+    /// The first record that has the largest timestamp.
+    pub fn lookup_newest(&self) -> Lookup {
+        let newest = self.segments_from(self.start_offset()).map(|s| s.max_timestamp).max();
+        self.lookup_timestamp(newest.unwrap_or(i64::MIN))
+    }
 }
 
 impl Lookup {

@@ -68,10 +68,16 @@ codes! {
     StorageError = 56, "KAFKA_STORAGE_ERROR";
     /// The producer id is not known to this partition.
     UnknownProducerId = 59, "UNKNOWN_PRODUCER_ID";
+    /// The client knows an older leader epoch than the partition has.
+    FencedLeaderEpoch = 74, "FENCED_LEADER_EPOCH";
+    /// The client knows a newer leader epoch than the partition has.
+    UnknownLeaderEpoch = 75, "UNKNOWN_LEADER_EPOCH";
     /// The batch names a codec that is not offered.
     UnsupportedCompression = 76, "UNSUPPORTED_COMPRESSION_TYPE";
     /// A record or batch is not well formed.
     InvalidRecord = 87, "INVALID_RECORD";
+    /// No topic has this id.
+    UnknownTopicId = 100, "UNKNOWN_TOPIC_ID";
     /// The stream number is not registered on this connection.
     UnknownStream = 10_000, "UNKNOWN_STREAM";
     /// The stream number is taken on this connection.
