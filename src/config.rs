@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 pub use load::{Given, Loaded, Source, load, parse_file};
-pub use topic::{Cleanup, Described, TopicOverrides, TopicSettings};
+pub use topic::{Cleanup, Compression, Described, TopicOverrides, TopicSettings};
 
 /// How long things may take and how large they may grow. Each says whom it protects and what happens at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +116,8 @@ pub struct Config {
     pub cleaner_backoff_ms: u64,
     /// `log.cleaner.io.max.bytes.per.second`: how fast it goes through segments.
     pub cleaner_rate: u64,
+    /// `producer.id.expiration.ms`: a producer that has appended nothing for this long is forgotten.
+    pub producer_expiry_ms: i64,
     /// `on.fsync.error`: `exit` (true) or keep the other partitions going (false).
     pub exit_on_fsync_error: bool,
     /// `debug.sync.delay.ms`: every sync takes this much longer; for tests of slow disks.
@@ -138,6 +140,7 @@ impl Default for Config {
             retention_check_ms: 300_000,
             cleaner_backoff_ms: 15_000,
             cleaner_rate: 64 << 20,
+            producer_expiry_ms: 24 * 3_600_000,
             exit_on_fsync_error: true,
             debug_sync_delay_ms: 0,
             topic: TopicSettings::default(),
