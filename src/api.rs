@@ -4,7 +4,7 @@
 
 pub use crate::config::{SettingLine, SettingSource};
 pub use krappy_wire::error::ErrorCode;
-pub use krappy_wire::native::{After, Body, Keys, Level, PlainRecords, PublishedPart, RowsWriter};
+pub use krappy_wire::native::{After, Body, Keys, Level, PlainRecords, RowsWriter};
 
 use crate::chunk::Chunk;
 
@@ -410,6 +410,36 @@ pub enum Parts {
     Many(Vec<PublishedPart>),
 }
 
+/// Where a publish went in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishedPart {
+    /// The number of the partition.
+    pub partition: i32,
+    /// Offset of the first record.
+    pub base_offset: i64,
+    /// How many records.
+    pub count: u32,
+    /// The time that all of them got, milliseconds since 1970; -1 if they keep their own.
+    pub log_append_time: i64,
+    /// The log start offset now.
+    pub log_start: i64,
+}
+
+/// What a partition remembers of an idempotent producer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerState {
+    /// Its id.
+    pub id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+    /// Sequence number of its last record; -1: none is remembered.
+    pub last_sequence: i32,
+    /// Largest timestamp of its last batch, milliseconds since 1970; -1: none is remembered.
+    pub last_timestamp: i64,
+    /// First offset of its open transaction; -1: there is none.
+    pub txn_start: i64,
+}
+
 /// A refusal, in words that say what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -419,17 +449,25 @@ pub struct Refusal {
     pub message: String,
     /// What to do about it; may be empty.
     pub hint: String,
+    /// Of a publish: which records of its batch are wrong, counted from 0. Empty: the refusal is about all of it.
+    pub records: Vec<i32>,
 }
 
 impl Refusal {
     /// A refusal without a hint.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: String::new() }
+        Self { code, message: message.into(), hint: String::new(), records: Vec::new() }
     }
 
     /// Adds what to do about it.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();
+        self
+    }
+
+    /// Says which records are wrong.
+    pub fn records(mut self, records: Vec<i32>) -> Self {
+        self.records = records;
         self
     }
 }

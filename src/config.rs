@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 pub use line::{SettingLine, SettingSource};
 pub use load::{Given, Loaded, Source, load, parse_file};
-pub use topic::{Cleanup, TopicOverrides, TopicSettings};
+pub use topic::{Cleanup, Compression, TopicOverrides, TopicSettings};
 pub use value::Address;
 
 /// How long things may take and how large they may grow. Each says whom it protects and what happens at it.
@@ -121,6 +121,8 @@ pub struct Config {
     pub cleaner_backoff_ms: u64,
     /// `log.cleaner.io.max.bytes.per.second`: how fast it goes through segments.
     pub cleaner_rate: u64,
+    /// `producer.id.expiration.ms`: a producer that has appended nothing for this long is forgotten.
+    pub producer_expiry_ms: i64,
     /// `on.fsync.error`: `exit` (true) or keep the other partitions going (false).
     pub exit_on_fsync_error: bool,
     /// `debug.sync.delay.ms`: every sync takes this much longer; for tests of slow disks.
@@ -144,6 +146,7 @@ impl Default for Config {
             retention_check_ms: 300_000,
             cleaner_backoff_ms: 15_000,
             cleaner_rate: 64 << 20,
+            producer_expiry_ms: 24 * 3_600_000,
             exit_on_fsync_error: true,
             debug_sync_delay_ms: 0,
             topic: TopicSettings::default(),

@@ -233,13 +233,13 @@ fn input(code: u16, encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 pub fn batches() -> Vec<Vec<u8>> {
     let by = ProducerSequence { producer_id: 7, epoch: 1, base_sequence: 40 };
     let one = batch(0, None, |b, out| b.push(out, 1_000, Some(b"k"), Some(b"v"), std::iter::empty()));
-    let several = batch(42, Some(by), |b, out| {
+    let several = batch(0, Some(by), |b, out| {
         let headers = [(&b"h"[..], Some(&b"x"[..])), (b"null", None)];
         b.push(out, 1_500, Some(b"k2"), None, headers.into_iter());
         b.push(out, 900, None, Some(b""), std::iter::empty());
         b.push(out, i64::MAX, None, None, std::iter::empty());
     });
-    let many = batch(1 << 40, None, |b, out| {
+    let many = batch(0, None, |b, out| {
         (0..70).for_each(|i| b.push(out, 1_000 + i, None, Some(&[i as u8; 9]), std::iter::empty()));
     });
     let mut compressed = one.clone();

@@ -4,13 +4,15 @@
 //! when its group began, which hold durable records only; so what a clean removes was replaced by something that no
 //! loss of power takes back.
 
+use krappy_wire::compress;
+
 use super::Broker;
 use super::partition::Partition;
 use crate::api::PartitionKey;
 use crate::config::TopicSettings;
 use crate::segment::{Clean, CleanSettings, CleanStep, Cleaned, Swapped};
 use crate::time::{Now, Time};
-use crate::view::{INFLATED_MOST, Survivors};
+use crate::view::Survivors;
 use crate::worker::{CLEAN_STEP, CleanJob, Job};
 
 /// The one clean that is under way, or the next look for something to clean.
@@ -128,7 +130,7 @@ fn clean_settings(topic: &TopicSettings, now_ms: i64, keep_headers: std::sync::A
         min_dirty_ratio: topic.min_dirty_millionths as f64 / crate::config::value::WHOLE,
         segment_bytes: topic.segment_bytes,
         index_interval_bytes: topic.index_interval_bytes,
-        inflate_cap: INFLATED_MOST,
+        inflate_cap: compress::MOST,
         keep_headers,
     }
 }

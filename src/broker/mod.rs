@@ -7,6 +7,7 @@
 
 pub mod acks;
 pub mod admin;
+pub mod admit;
 pub mod catalog;
 pub mod clean;
 pub mod fetch;

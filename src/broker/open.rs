@@ -58,6 +58,15 @@ pub struct Opened {
     pub strangers: Vec<String>,
 }
 
+/// How a folder is opened.
+#[derive(Clone, Copy)]
+struct Start {
+    /// Nothing has changed since everything was synced.
+    clean: bool,
+    /// The wall clock, milliseconds since 1970.
+    wall: i64,
+}
+
 impl Broker {
     /// Opens a data folder, making it if it is not there. Blocks.
     pub fn open(
@@ -77,8 +86,8 @@ impl Broker {
         // The identity is written after the marker is gone, so that a crash in between is not taken for a clean stop.
         replace_file(&*disk, &data.join(FORMAT_FILE), broker.identity.text().as_bytes())
             .map_err(|e| OpenError::io(&data.join(FORMAT_FILE), e))?;
-        let clean = opened.clean || opened.new;
-        broker.open_topics(&disk, clean, &mut opened)?;
+        let start = Start { clean: opened.clean || opened.new, wall: now.wall };
+        broker.open_topics(&disk, start, &mut opened)?;
         broker.started(now);
         Ok((broker, opened))
     }
@@ -86,7 +95,7 @@ impl Broker {
     fn open_topics(
         &mut self,
         disk: &Arc<dyn Disk>,
-        clean: bool,
+        start: Start,
         opened: &mut Opened,
     ) -> Result<(), OpenError> {
         let topics = self.topics_dir();
@@ -98,7 +107,7 @@ impl Broker {
             } else if entry.kind != Kind::Dir || check_name(&entry.name).is_err() {
                 opened.strangers.push(path.display().to_string());
             } else {
-                self.open_topic(disk, &entry.name, &path, clean, opened)?;
+                self.open_topic(disk, &entry.name, &path, start, opened)?;
             }
         }
         Ok(())
@@ -109,7 +118,7 @@ impl Broker {
         disk: &Arc<dyn Disk>,
         name: &str,
         path: &Path,
-        clean: bool,
+        start: Start,
         opened: &mut Opened,
     ) -> Result<(), OpenError> {
         let file = path.join(PROPERTIES);
@@ -125,7 +134,7 @@ impl Broker {
             state: State::Live,
         });
         opened.topics += 1;
-        self.open_partitions(disk, key, properties.partitions, path, clean, opened)
+        self.open_partitions(disk, key, properties.partitions, path, start, opened)
     }
 
     fn open_partitions(
@@ -134,7 +143,7 @@ impl Broker {
         key: TopicKey,
         count: u32,
         path: &Path,
-        clean: bool,
+        start: Start,
         opened: &mut Opened,
     ) -> Result<(), OpenError> {
         let topic = self.catalog.get(key).expect("added a moment ago");
@@ -145,7 +154,7 @@ impl Broker {
             let dir = path.join(number.to_string());
             let (mut state, covered) = read_producers(&**disk, &dir);
             // After a clean stop the producers file is the whole truth; otherwise the log says the rest.
-            let walk_from = (!clean).then_some(covered);
+            let walk_from = (!start.clean).then_some(covered);
             let mut next = covered;
             let mut visit = |batch: &krappy_wire::batch::Header| {
                 if batch.base_offset >= covered {
@@ -154,11 +163,11 @@ impl Broker {
                         state = Producers::default();
                     }
                     next = batch.next_offset();
-                    state.observe(batch);
+                    state.observe(batch, start.wall);
                 }
             };
-            let (log, recovery) =
-                Log::open(disk, &dir, clean, walk_from, &settings, &mut visit).map_err(|e| match e {
+            let (log, recovery) = Log::open(disk, &dir, start.clean, walk_from, &settings, &mut visit)
+                .map_err(|e| match e {
                     crate::segment::OpenError::Io(e) => OpenError::io(&dir, e),
                     refused => OpenError::Bad(dir.clone(), refused.to_string()),
                 })?;

@@ -8,13 +8,15 @@
 
 use std::io;
 
+use krappy_wire::batch::{HEADER, Header};
+
 use super::Broker;
 use super::partition::Partition;
 use crate::api::{ErrorCode, PartitionKey, Refusal};
 use crate::lsm::{Floors, Flushed, Merge, Options, Pressure, Stats, Step, Tree};
 use crate::segment::Log;
 use crate::time::{Now, Time};
-use crate::view::{self, Entries, Rebuild, Rebuilt};
+use crate::view::{Entries, Rebuild, Rebuilt};
 use crate::worker::{Done, Job};
 
 /// While level 0 is long, a partition takes this many bytes between two steps of background work.
@@ -75,7 +77,7 @@ impl View {
             while !replay.is_done() {
                 replay.step(u64::MAX, &mut |header, batch| {
                     entries
-                        .of(batch, header.base_offset, &mut |entry| {
+                        .of(header, &batch[HEADER..], &mut |entry| {
                             if entry.seq >= from {
                                 tree.insert(entry);
                             }
@@ -120,16 +122,16 @@ impl View {
         self.tree.as_ref()
     }
 
-    /// Takes the records of a batch that was appended with this base offset.
-    pub fn apply(&mut self, batch: &[u8], base_offset: i64) {
+    /// Takes the records of a batch that was appended; `body` is what follows its header.
+    pub fn apply(&mut self, header: &Header, body: &[u8]) {
         let Some(tree) = self.tree.as_mut() else { return };
-        let applied = self.entries.of(batch, base_offset, &mut |entry| tree.insert(entry));
+        let applied = self.entries.of(header, body, &mut |entry| tree.insert(entry));
         applied.expect("the batch was checked before it was appended");
     }
 
-    /// Checks that every record of a batch can be kept by its key; what is wrong, if anything.
-    pub fn check(&mut self, batch: &[u8]) -> Result<(), String> {
-        view::check(batch, &mut self.entries)
+    /// A buffer for unpacking; what is in it is worth nothing.
+    pub fn scratch(&mut self) -> &mut Vec<u8> {
+        self.entries.scratch()
     }
 
     /// Whether `bytes` more may be appended now. Otherwise something is under way whose completion is a reason to ask

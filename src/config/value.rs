@@ -193,6 +193,7 @@ impl Kind {
             None => (bounds.least, String::new()),
         };
         match bounds.most {
+            most if most == least => show(most),
             i64::MAX => format!("{} or more{word}", show(least)),
             most => format!("{} to {}{word}", show(least), show(most)),
         }

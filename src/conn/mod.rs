@@ -356,7 +356,14 @@ mod tests {
                         (slot, consumed, reply, "open")
                     }
                     Next::Request { slot, request: Request::Publish(_), consumed } => {
-                        let part = PublishedPart { partition: 0, base_offset: 4, count: 1 };
+                        let (log_append_time, log_start) = (-1, 0);
+                        let part = PublishedPart {
+                            partition: 0,
+                            base_offset: 4,
+                            count: 1,
+                            log_append_time,
+                            log_start,
+                        };
                         let reply = Reply::Published { level: Level::Appended, parts: Parts::One(part) };
                         (slot, consumed, reply, "publish")
                     }

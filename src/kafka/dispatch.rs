@@ -16,9 +16,9 @@ use super::{produce, sasl_handshake};
 pub fn ask<'a>(call: Call<'a>, context: &Context<'_>) -> Plan<'a> {
     let version = context.version;
     match call {
-        Call::Produce(request) => produce::ask(request, context),
+        Call::Produce(request) => produce::ask(request),
         Call::Fetch(request) => fetch::ask(request, context),
-        Call::ListOffsets(request) => list_offsets::ask(request),
+        Call::ListOffsets(request) => list_offsets::ask(request, version),
         Call::Metadata(request) => metadata::ask(request, context),
         Call::FindCoordinator(request) => find_coordinator::ask(request, version),
         Call::SaslHandshake(_) => sasl_handshake::ask(),

@@ -57,7 +57,7 @@ message! {
 type Asked = (i32, Option<i64>);
 
 /// One lookup for each partition.
-pub fn ask<'a>(request: ListOffsetsRequest<'a>) -> Plan<'a> {
+pub fn ask<'a>(request: ListOffsetsRequest<'a>, version: i16) -> Plan<'a> {
     let all = || request.topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (t.name, p.partition_index)));
     if has_twice(all()) {
         return Plan::Close("ListOffsets: a partition is asked for twice".into());
@@ -82,7 +82,7 @@ pub fn ask<'a>(request: ListOffsetsRequest<'a>) -> Plan<'a> {
         let mut replies = replies.into_iter();
         let topics = asked.into_iter().map(|(named, partitions)| ListOffsetsTopicResponse {
             name: named.text(),
-            partitions: partitions.into_iter().map(|asked| found(asked, &mut replies)).collect(),
+            partitions: partitions.into_iter().map(|asked| found(asked, &mut replies, version)).collect(),
         });
         ListOffsetsResponse { topics: topics.collect(), ..Default::default() }
     })
@@ -102,6 +102,7 @@ fn at(timestamp: i64) -> Option<At> {
 fn found(
     (partition_index, timestamp): Asked,
     replies: &mut impl Iterator<Item = Reply>,
+    version: i16,
 ) -> ListOffsetsPartitionResponse {
     let nothing = ListOffsetsPartitionResponse { partition_index, ..Default::default() };
     let Some(timestamp) = timestamp else { return nothing };
@@ -116,7 +117,7 @@ fn found(
             ListOffsetsPartitionResponse {
                 offset: position.offset,
                 timestamp: position.timestamp,
-                leader_epoch: position.leader_epoch,
+                leader_epoch: if version >= 4 { position.leader_epoch } else { -1 },
                 ..nothing
             }
         }

@@ -7,7 +7,7 @@
 
 use super::errors::KafkaError;
 use super::message::message;
-use super::plan::{Context, Named, Outcome, Plan, has_twice, refused, topic};
+use super::plan::{Named, Outcome, Plan, has_twice, refused, topic};
 use super::wire::{Records, Text, Uuid};
 use crate::api::{Body, Level, Parts, Publish, Reply, Request};
 
@@ -81,7 +81,7 @@ message! {
 }
 
 /// One publish for each partition.
-pub fn ask<'a>(request: ProduceRequest<'a>, context: &Context<'_>) -> Plan<'a> {
+pub fn ask(request: ProduceRequest<'_>) -> Plan<'_> {
     let acks = match request.acks {
         -1 => Level::Durable,
         0 => Level::None,
@@ -106,12 +106,11 @@ pub fn ask<'a>(request: ProduceRequest<'a>, context: &Context<'_>) -> Plan<'a> {
             requests.push(Request::Publish(Publish { topic: of, partition: Some(index), acks, body }));
         }
     }
-    let version = context.version;
     Plan::Ask {
         requests,
         finish: Box::new(move |replies| match acks {
             Level::None => without_acks(replies),
-            _ => Outcome::Answer(answer(asked, replies, version).into()),
+            _ => Outcome::Answer(answer(asked, replies).into()),
         }),
     }
 }
@@ -148,26 +147,32 @@ fn without_acks(replies: Vec<Reply>) -> Outcome {
 fn answer(
     asked: Vec<(Named, Vec<i32>)>,
     replies: Vec<Reply>,
-    version: i16,
 ) -> ProduceResponse<'static> {
     let mut replies = replies.into_iter();
     let topic = |(named, numbers): (Named, Vec<i32>)| TopicProduceResponse {
         name: named.text(),
         topic_id: named.id,
-        partition_responses: numbers.into_iter().zip(&mut replies).map(|(n, r)| part(n, r, version)).collect(),
+        partition_responses: numbers.into_iter().zip(&mut replies).map(|(n, r)| part(n, r)).collect(),
     };
     ProduceResponse { responses: asked.into_iter().map(topic).collect(), ..Default::default() }
 }
 
-fn part(index: i32, reply: Reply, version: i16) -> PartitionProduceResponse<'static> {
+fn part(index: i32, reply: Reply) -> PartitionProduceResponse<'static> {
     let empty = PartitionProduceResponse { index, base_offset: -1, ..Default::default() };
     match reply {
         Reply::Published { parts: Parts::One(part), .. } => {
-            PartitionProduceResponse { base_offset: part.base_offset, ..empty }
+            PartitionProduceResponse {
+                base_offset: part.base_offset,
+                log_append_time_ms: part.log_append_time,
+                log_start_offset: part.log_start,
+                ..empty
+            }
         }
         Reply::Refused(refusal) => {
-            let (error_code, text) = refused(&refusal);
-            PartitionProduceResponse { error_code, error_message: text.filter(|_| version >= 8), ..empty }
+            let (error_code, error_message) = refused(&refusal);
+            let wrong = |batch_index| BatchIndexAndErrorMessage { batch_index, ..Default::default() };
+            let record_errors = refusal.records.into_iter().map(wrong).collect();
+            PartitionProduceResponse { error_code, error_message, record_errors, ..empty }
         }
         other => unreachable!("a publish to one partition is not answered with {other:?}"),
     }

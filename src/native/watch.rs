@@ -20,7 +20,6 @@ use crate::api::{
     TopicKey, TopicRef, Want,
 };
 use crate::config::Limits;
-use crate::view::INFLATED_MOST;
 
 /// A watcher.
 #[derive(Debug)]
@@ -205,7 +204,7 @@ impl Watcher {
         let mut inflated = Vec::new();
         while !left.is_empty() {
             let (header, bytes) = batch::first(left).expect("what is fetched was checked");
-            let records = compress::records(bytes, INFLATED_MOST, &mut inflated);
+            let records = compress::records(bytes, compress::MOST, &mut inflated);
             for record in records.expect("it was inflated before it was appended").map_while(Result::ok) {
                 if let Some(key) = record.key
                     && record.offset >= part.position

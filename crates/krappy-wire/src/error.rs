@@ -58,10 +58,8 @@ codes! {
     InvalidRequest = 42, "INVALID_REQUEST";
     /// A limit of the broker forbids it.
     PolicyViolation = 44, "POLICY_VIOLATION";
-    /// An idempotent producer skipped a sequence number.
+    /// An idempotent producer sent neither the next batch nor one of its last five.
     OutOfOrderSequence = 45, "OUT_OF_ORDER_SEQUENCE_NUMBER";
-    /// A batch was sent again that is older than the last five.
-    DuplicateSequence = 46, "DUPLICATE_SEQUENCE_NUMBER";
     /// A newer incarnation of this producer exists.
     InvalidProducerEpoch = 47, "INVALID_PRODUCER_EPOCH";
     /// The disk failed; the partition is fenced until a restart recovers it.
