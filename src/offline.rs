@@ -105,6 +105,24 @@ mod tests {
         assert!(text.contains(&line), "{text}");
     }
 
+    #[cfg(feature = "compression")]
+    #[test]
+    fn compressed_batches_are_opened_and_one_that_cannot_be_is_no_damage() {
+        let mut bench = Bench::new();
+        bench.append_packed(1, &[1_000, 2_000], |_| {});
+        bench.append_packed(0, &[3_000], |header| header.set_codec(4));
+        bench.append_packed(2, &[4_000, 5_000], |header| header.set_log_append_time(6_000));
+        bench.log.close().unwrap();
+        let (result, text) = checked(&bench);
+        assert_eq!((result.problems, result.records), (0, 5), "{text}");
+        assert!(text.contains("1 compressed batches cannot be opened"), "{text}");
+        assert!(text.contains("the first at offset 2: "), "{text}");
+        let text = dumped(&bench, &Path::new(DIR).join("00000000000000000000.log"));
+        assert!(text.contains("offset 1  timestamp 2000  key null  value \"value\""), "{text}");
+        assert!(text.contains("the records cannot be shown"), "{text}");
+        assert!(text.contains("LogAppendTime") && text.contains("offset 3  timestamp 6000"), "{text}");
+    }
+
     #[test]
     fn every_kind_of_file_is_checked() {
         for (name, bit, says) in [

@@ -5,6 +5,9 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use krappy_wire::batch::{BatchError, Header};
+use krappy_wire::compress;
+
 use super::{deep, partitions, view};
 use crate::disk::{self, Disk, File, Kind, Open};
 use crate::segment::index::{self, Entry};
@@ -228,6 +231,7 @@ impl Checker<'_> {
         let mut walk = Walk::new(file, 0, base, len, true);
         let mut entries = entries.iter().peekable();
         let (mut batches, mut records) = (0, 0);
+        let mut unopened = Unopened::default();
         loop {
             let here = (walk.position, walk.offset - base);
             while let Some(e) = entries.next_if(|e| u64::from(e.position) <= here.0) {
@@ -236,7 +240,14 @@ impl Checker<'_> {
                     self.problem(&format!("{name}: no batch begins at byte {}", e.position))?;
                 }
             }
+            let before = (walk.position, walk.offset);
             let Step::Batch(header, _) = walk.step()? else { break };
+            if header.codec() != 0 {
+                let behind = (walk.position, walk.offset);
+                (walk.position, walk.offset) = before;
+                unopened.look(&header, walk.batch(header.size())?);
+                (walk.position, walk.offset) = behind;
+            }
             batches += 1;
             records += u64::from(header.record_count.max(0).cast_unsigned());
         }
@@ -247,6 +258,14 @@ impl Checker<'_> {
             "  {}  {batches} batches, {records} records, offsets {base}..{last}, {end} bytes{rest}",
             log_name(base)
         )?;
+        if let Some((offset, why)) = unopened.first {
+            let count = unopened.count;
+            writeln!(
+                self.out,
+                "    {count} compressed batches cannot be opened, as their producers sent them; the first at offset \
+                 {offset}: {why}"
+            )?;
+        }
         self.result.files += 1;
         self.result.batches += batches;
         self.result.records += records;
@@ -257,6 +276,24 @@ impl Checker<'_> {
     fn problem(&mut self, what: &str) -> io::Result<()> {
         self.result.problems += 1;
         writeln!(self.out, "  DAMAGED {what}")
+    }
+}
+
+/// Compressed batches that are intact and yet cannot be opened. The broker stores what it has not opened, so that is no
+/// damage; readers have to pass over them.
+#[derive(Default)]
+struct Unopened {
+    count: u64,
+    first: Option<(i64, BatchError)>,
+    unpacked: Vec<u8>,
+}
+
+impl Unopened {
+    fn look(&mut self, header: &Header, batch: &[u8]) {
+        if let Err(why) = compress::records(batch, compress::MOST, &mut self.unpacked) {
+            self.count += 1;
+            self.first.get_or_insert((header.base_offset, why));
+        }
     }
 }
 

@@ -243,12 +243,6 @@ impl Part {
 
 #[cfg(test)]
 mod tests {
-    use std::io::IoSlice;
-
-    use krappy_wire::batch::{Builder, HEADER, Header, with_records};
-    use krappy_wire::compress;
-
-    use super::super::Appended;
     use super::super::testing::*;
 
     #[test]
@@ -275,42 +269,12 @@ mod tests {
         assert_eq!(b.log.lookup_timestamp(0).run().unwrap().unwrap().0, 100, "nothing below the start");
     }
 
-    /// Appends records with these timestamps as one batch, packed with `codec`, that was changed in its header.
-    fn append(b: &mut Bench, codec: i16, timestamps: &[i64], change: impl FnOnce(&mut Header)) {
-        let mut plain = Vec::new();
-        let mut builder = Builder::open(&mut plain, timestamps[0]);
-        for timestamp in timestamps {
-            builder.push(&mut plain, *timestamp, None, Some(b"value"), std::iter::empty());
-        }
-        builder.close(&mut plain, b.log.end_offset(), 0, None);
-        let mut header = Header::read(&plain).unwrap();
-        header.set_codec(codec);
-        change(&mut header);
-        let mut packed = plain[HEADER..].to_vec();
-        if codec != 0 {
-            packed.clear();
-            // Without its codecs a build cannot open what it has not packed.
-            if compress::pack(codec, &plain[HEADER..], &mut packed).is_err() {
-                packed.push(0);
-            }
-        }
-        let mut bytes = Vec::new();
-        with_records(&header, header.record_count, &packed, &mut bytes);
-        let appended = Appended {
-            base_offset: header.base_offset,
-            last_offset: header.last_offset(),
-            size: bytes.len() as u32,
-            max_timestamp: header.max_timestamp,
-        };
-        b.log.append(&[IoSlice::new(&bytes)], &[appended], &settings(), 0).unwrap();
-    }
-
     #[cfg(feature = "compression")]
     #[test]
     fn compressed_batches_are_searched_to_the_record() {
         let mut b = Bench::new();
         for codec in 0..=4 {
-            append(&mut b, codec, &[10, 30, 20].map(|t| t + i64::from(codec) * 100), |_| {});
+            b.append_packed(codec, &[10, 30, 20].map(|t| t + i64::from(codec) * 100), |_| {});
         }
         for (timestamp, found) in
             [(0, (0, 10)), (11, (1, 30)), (110, (3, 110)), (311, (10, 330)), (430, (13, 430))]
@@ -329,7 +293,7 @@ mod tests {
     fn with_the_brokers_clock_the_time_of_the_batch_is_that_of_its_first_record() {
         let mut b = Bench::new();
         for codec in [0, 4] {
-            append(&mut b, codec, &[10, 30, 20], |h| h.set_log_append_time(500 + i64::from(codec)));
+            b.append_packed(codec, &[10, 30, 20], |h| h.set_log_append_time(500 + i64::from(codec)));
         }
         for (timestamp, found) in [(0, Some((0, 500))), (501, Some((3, 504))), (505, None)] {
             assert_eq!(b.log.lookup_timestamp(timestamp).run().unwrap(), found, "{timestamp}");
@@ -340,8 +304,8 @@ mod tests {
     #[test]
     fn a_batch_that_cannot_be_opened_is_answered_as_a_whole() {
         let mut b = Bench::new();
-        append(&mut b, 0, &[1_000, 1_001, 1_002], |_| {});
-        append(&mut b, 0, &[5_000, 5_001, 5_002, 5_003], |h| h.set_codec(4));
+        b.append_packed(0, &[1_000, 1_001, 1_002], |_| {});
+        b.append_packed(0, &[5_000, 5_001, 5_002, 5_003], |h| h.set_codec(4));
         assert_eq!(b.log.lookup_timestamp(5_002).run().unwrap(), Some((3, 5_003)));
         assert_eq!(b.log.lookup_max_timestamp(7).run().unwrap(), Some((3, 5_003)));
         b.log.trim(5);
@@ -359,7 +323,7 @@ mod tests {
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 (seed >> 59) as i64 * 10
             });
-            append(&mut b, 0, &batch, |_| {});
+            b.append_packed(0, &batch, |_| {});
             times.extend(batch);
         }
         assert!(b.log.segment_count() > 3);

@@ -4,7 +4,8 @@ use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
-use krappy_wire::batch::Builder;
+use krappy_wire::batch::{Builder, HEADER, Header, with_records};
+use krappy_wire::compress;
 
 use super::{
     AppendError, Appended, CleanSettings, CleanStep, Log, LogSettings, Newest, Read, ReadError, Recovery,
@@ -74,6 +75,36 @@ impl Bench {
 
     pub fn append(&mut self, records: i32) {
         self.try_append(records).unwrap();
+    }
+
+    /// Appends records with these timestamps as one batch, packed with `codec`, that was changed in its header.
+    pub fn append_packed(&mut self, codec: i16, timestamps: &[i64], change: impl FnOnce(&mut Header)) {
+        let mut plain = Vec::new();
+        let mut builder = Builder::open(&mut plain, timestamps[0]);
+        for timestamp in timestamps {
+            builder.push(&mut plain, *timestamp, None, Some(b"value"), std::iter::empty());
+        }
+        builder.close(&mut plain, self.log.end_offset(), 0, None);
+        let mut header = Header::read(&plain).unwrap();
+        header.set_codec(codec);
+        change(&mut header);
+        let mut packed = plain[HEADER..].to_vec();
+        if codec != 0 {
+            packed.clear();
+            // Without its codecs a build cannot open what it has not packed.
+            if compress::pack(codec, &plain[HEADER..], &mut packed).is_err() {
+                packed.push(0);
+            }
+        }
+        let mut bytes = Vec::new();
+        with_records(&header, header.record_count, &packed, &mut bytes);
+        let appended = Appended {
+            base_offset: header.base_offset,
+            last_offset: header.last_offset(),
+            size: bytes.len() as u32,
+            max_timestamp: header.max_timestamp,
+        };
+        self.log.append(&[IoSlice::new(&bytes)], &[appended], &settings(), 0).unwrap();
     }
 
     pub fn sync(&mut self, mark: bool) {
