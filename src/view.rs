@@ -27,11 +27,13 @@ const STEP: u64 = 8 << 20;
 pub struct Entries {
     inflated: Vec<u8>,
     value: Vec<u8>,
+    /// The log was told of a batch that cannot be opened.
+    told: bool,
 }
 
 impl Entries {
-    /// Shows each record of a batch that has a key. The batch is whole and was checked; `base_offset` is the one that
-    /// it has in the log.
+    /// Shows each record of a batch that has a key which can be kept. The batch is whole and was checked; `base_offset`
+    /// is the one that it has in the log.
     pub fn of(
         &mut self,
         batch: &[u8],
@@ -41,7 +43,7 @@ impl Entries {
         let shift = base_offset - Header::read(batch)?.base_offset;
         for record in compress::records(batch, INFLATED_MOST, &mut self.inflated)? {
             let record = record?;
-            let Some(key) = record.key else { continue };
+            let Some(key) = record.key.filter(|key| key.len() <= lsm::MOST_KEY) else { continue };
             self.value.clear();
             self.value.extend_from_slice(&record.timestamp.to_be_bytes());
             self.value.extend_from_slice(record.tail.bytes());
@@ -49,6 +51,18 @@ impl Entries {
             visit(Entry { key, seq: record.offset + shift, kind, value: &self.value });
         }
         Ok(())
+    }
+
+    /// The same of a batch as it lies in the log. One that cannot be opened has none: it was appended when the topic
+    /// was not compacted, and nobody looked into it.
+    pub fn of_stored(&mut self, batch: &[u8], base_offset: i64, visit: &mut dyn FnMut(Entry<'_>)) {
+        if let Err(e) = self.of(batch, base_offset, visit)
+            && !std::mem::replace(&mut self.told, true)
+        {
+            log::warn!(
+                "the batch at offset {base_offset} and perhaps others cannot be opened for the view: {e}"
+            );
+        }
     }
 }
 
@@ -94,7 +108,7 @@ pub fn open(
 ) -> io::Result<(Tree, Option<String>)> {
     let dir: Arc<Path> = partition.join(DIR).into();
     let why = match Tree::open(disk.clone(), dir.clone(), *options) {
-        _ if damaged => "it is damaged".into(),
+        _ if damaged => "what its files say is not believed".into(),
         Ok(tree) if tree.covered() <= end => return Ok((tree, None)),
         Ok(tree) => format!("it covers {} records, the log has {end}", tree.covered()),
         Err(lsm::OpenError::Missing) => "it is missing".into(),
@@ -141,10 +155,7 @@ impl Rebuild {
                     memtable.insert(entry);
                 }
             };
-            entries.of(batch, header.base_offset, &mut put).map_err(|e| {
-                let text = format!("the batch at offset {}: {e}", header.base_offset);
-                io::Error::new(io::ErrorKind::InvalidData, text)
-            })?;
+            entries.of_stored(batch, header.base_offset, &mut put);
             Ok(memtable.weight() < most)
         })?;
         let (offset, done) = (self.replay.offset(), self.replay.is_done());
