@@ -4,7 +4,7 @@
 
 pub use crate::config::{SettingLine, SettingSource};
 pub use krappy_wire::error::ErrorCode;
-pub use krappy_wire::native::{After, Body, Keys, Level, PlainRecords, RowsWriter};
+pub use krappy_wire::native::{After, Body, Change, Keys, Level, Op, PlainRecords, RowsWriter};
 
 use crate::chunk::Chunk;
 
@@ -113,6 +113,26 @@ pub enum Request<'a> {
         topic: TopicRef<'a>,
         /// Create it first if it is not there, it is asked for by name and that is switched on.
         create: bool,
+    },
+    /// Change the settings of a topic.
+    AlterTopic {
+        /// The topic.
+        topic: &'a str,
+        /// What to change, in order.
+        changes: Vec<Change<'a>>,
+        /// Forget first what the topic has set so far.
+        replace: bool,
+        /// Check everything and change nothing.
+        validate_only: bool,
+    },
+    /// Add partitions to a topic.
+    CreatePartitions {
+        /// The topic.
+        topic: &'a str,
+        /// How many it shall have then.
+        count: i32,
+        /// Check everything and change nothing.
+        validate_only: bool,
     },
     /// Describe the settings of the broker.
     DescribeBroker,
@@ -391,6 +411,8 @@ pub enum Reply {
     AllTopics(Vec<TopicDescription>),
     /// Settings of the broker, in the order of the manual.
     Settings(Vec<SettingLine>),
+    /// The change is durable and holds; or, where it was only checked, would be possible.
+    Altered,
     /// The topic is gone.
     Deleted,
     /// The log start offset now.

@@ -25,10 +25,13 @@ const STEP: u64 = 8 << 20;
 pub struct Entries {
     inflated: Vec<u8>,
     value: Vec<u8>,
+    /// The log was told of a batch that cannot be opened.
+    told: bool,
 }
 
 impl Entries {
-    /// Shows each record of a batch that has a key. The batch was checked; `body` is what follows its header.
+    /// Shows each record of a batch that has a key which can be kept. The batch was checked; `body` is what follows its
+    /// header.
     pub fn of(
         &mut self,
         header: &Header,
@@ -37,7 +40,7 @@ impl Entries {
     ) -> Result<(), BatchError> {
         for record in compress::records_in(header, body, compress::MOST, &mut self.inflated)? {
             let record = record?;
-            let Some(key) = record.key else { continue };
+            let Some(key) = record.key.filter(|key| key.len() <= lsm::MOST_KEY) else { continue };
             self.value.clear();
             self.value.extend_from_slice(&record.timestamp.to_be_bytes());
             self.value.extend_from_slice(record.tail.bytes());
@@ -45,6 +48,17 @@ impl Entries {
             visit(Entry { key, seq: record.offset, kind, value: &self.value });
         }
         Ok(())
+    }
+
+    /// The same of a batch as it lies in the log. One that cannot be opened has none: it was appended when the topic
+    /// was not compacted, and nobody looked into it.
+    pub fn of_stored(&mut self, header: &Header, body: &[u8], visit: &mut dyn FnMut(Entry<'_>)) {
+        if let Err(e) = self.of(header, body, visit)
+            && !std::mem::replace(&mut self.told, true)
+        {
+            let at = header.base_offset;
+            log::warn!("the batch at offset {at} and perhaps others cannot be opened for the view: {e}");
+        }
     }
 
     /// A buffer that holds nothing of value.
@@ -84,7 +98,7 @@ pub fn open(
 ) -> io::Result<(Tree, Option<String>)> {
     let dir: Arc<Path> = partition.join(DIR).into();
     let why = match Tree::open(disk.clone(), dir.clone(), *options) {
-        _ if damaged => "it is damaged".into(),
+        _ if damaged => "what its files say is not believed".into(),
         Ok(tree) if tree.covered() <= end => return Ok((tree, None)),
         Ok(tree) => format!("it covers {} records, the log has {end}", tree.covered()),
         Err(lsm::OpenError::Missing) => "it is missing".into(),
@@ -131,10 +145,7 @@ impl Rebuild {
                     memtable.insert(entry);
                 }
             };
-            entries.of(header, &batch[HEADER..], &mut put).map_err(|e| {
-                let text = format!("the batch at offset {}: {e}", header.base_offset);
-                io::Error::new(io::ErrorKind::InvalidData, text)
-            })?;
+            entries.of_stored(header, &batch[HEADER..], &mut put);
             Ok(memtable.weight() < most)
         })?;
         let (offset, done) = (self.replay.offset(), self.replay.is_done());

@@ -13,7 +13,7 @@ use krappy_wire::batch::{Builder, ProducerSequence};
 use krappy_wire::compress;
 use krappy_wire::frame::{self, HEAD};
 use krappy_wire::native::{
-    After, Body, Get, Head, KeyState, KeysWriter, Level, Newest, PartitionInfo, PlainWriter, PublishIf,
+    After, Body, Change, Get, Head, KeyState, KeysWriter, Level, Newest, Op, PartitionInfo, PlainWriter, PublishIf,
     PublishedPart, RecordsPart, Reply, Request, RowsWriter, Scan, Scanned, Start, TopicInfo, TopicSummary,
     Watch,
 };
@@ -102,6 +102,16 @@ fn requests() -> Vec<Vec<u8>> {
         Request::DescribeTopic { topic: "t" },
         Request::DeleteTopic { topic: "t" },
         Request::DeleteRecords { topic: "t", partition: 1, offset: -1 },
+        Request::AlterTopic {
+            topic: "t",
+            changes: vec![
+                Change { key: "a", op: Op::Set("b") },
+                Change { key: "c", op: Op::Unset },
+                Change { key: "d", op: Op::Append("e,f") },
+                Change { key: "g", op: Op::Subtract("") },
+            ],
+        },
+        Request::AddPartitions { topic: "t", count: 7 },
     ];
     let mut inputs: Vec<_> = all.iter().map(|m| input(m.code(), |out| m.encode(HEAD_OF_ALL, out))).collect();
     // Each of these settings is four bytes here and would be eight times that in memory.

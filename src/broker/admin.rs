@@ -11,10 +11,11 @@ use super::{Broker, Taken};
 use crate::api::{
     ErrorCode, PartitionKey, Refusal, Reply, ReplyTo, TopicDescription, TopicKey, TopicLine, TopicRef,
 };
-use crate::config::TopicOverrides;
+use crate::config::{TopicOverrides, TopicSettings};
 use crate::lsm::Tree;
 use crate::segment::Log;
 use crate::time::Now;
+use crate::worker::folder::Opening;
 use crate::worker::{CreateTopic, Job};
 
 impl Broker {
@@ -57,6 +58,7 @@ impl Broker {
         }
         let count = partitions.unwrap_or(self.config.num_partitions as i32);
         self.check_counts(count)?;
+        self.check_room(count as usize)?;
         let mut own = TopicOverrides::default();
         for (key, value) in settings {
             own.set(key, value).map_err(|e| Refusal::new(ErrorCode::InvalidConfig, e))?;
@@ -68,6 +70,7 @@ impl Broker {
             own,
             partitions: Vec::new(),
             state: State::Creating(Vec::new()),
+            change: None,
         };
         Ok((topic, count as u32))
     }
@@ -75,9 +78,8 @@ impl Broker {
     /// Enters a topic that was checked in the catalog and lets a worker make its folder.
     fn begin_topic(&mut self, topic: Topic, count: u32, waiting: (ReplyTo, Then)) -> Taken {
         let topic = Topic { id: self.new_id(), state: State::Creating(vec![waiting]), ..topic };
-        let properties = topic.properties(count);
-        let settings = log_settings(&topic.settings);
-        let view = topic.settings.cleanup.compacts().then(|| self.view_options());
+        let properties = topic.properties(&topic.own, count);
+        let opening = self.opening(&topic.settings);
         let name = topic.name.clone();
         let key = self.catalog.add(topic);
         self.creating += count as usize;
@@ -87,10 +89,15 @@ impl Broker {
             name,
             partitions: count,
             properties,
-            settings,
-            view,
+            opening,
         }));
         Taken::Yes
+    }
+
+    /// How new partitions of a topic with these settings are opened.
+    pub(super) fn opening(&self, settings: &TopicSettings) -> Opening {
+        let view = settings.cleanup.compacts().then(|| self.view_options());
+        Opening { settings: log_settings(settings), view }
     }
 
     pub(super) fn refuse_while_draining(&self) -> Result<(), Refusal> {
@@ -101,23 +108,21 @@ impl Broker {
     }
 
     fn check_counts(&self, count: i32) -> Result<(), Refusal> {
-        let limits = &self.config.limits;
-        if !(1..=1000).contains(&count) {
-            return Err(Refusal::new(
-                ErrorCode::InvalidPartitions,
-                format!("{count} partitions: 1 to 1000 are allowed"),
-            ));
-        }
-        if self.catalog.len() >= limits.max_topics {
+        if self.catalog.len() >= self.config.limits.max_topics {
             let message = format!("there are {} topics, as many as max.topics allows", self.catalog.len());
             return Err(Refusal::new(ErrorCode::PolicyViolation, message));
         }
-        if self.live_partitions + self.creating + count as usize > limits.max_partitions {
-            let message =
-                format!("{count} more partitions would be above max.partitions={}", limits.max_partitions);
-            return Err(Refusal::new(ErrorCode::PolicyViolation, message));
+        check_partitions(count)
+    }
+
+    /// Whether so many more partitions are within the limit.
+    pub(super) fn check_room(&self, more: usize) -> Result<(), Refusal> {
+        let limit = self.config.limits.max_partitions;
+        if self.live_partitions + self.creating + more <= limit {
+            return Ok(());
         }
-        Ok(())
+        let message = format!("{more} more partitions would be above max.partitions={limit}");
+        Err(Refusal::new(ErrorCode::PolicyViolation, message))
     }
 
     /// The folder is there, or could not be made: tell everyone who waited.
@@ -150,16 +155,17 @@ impl Broker {
     /// After a failed creation the count of partitions under way is not known from the logs; a failure is rare enough
     /// to let the limit be approximate until nothing is under way.
     fn recount_creating(&mut self) {
-        if !self.catalog.iter().any(|(_, t)| matches!(t.state, State::Creating(_))) {
+        if !self.catalog.iter().any(|(_, t)| matches!(t.state, State::Creating(_)) || t.change.is_some()) {
             self.creating = 0;
         }
     }
 
+    /// Puts further partitions, in order, behind those that the topic has.
     pub(super) fn add_partitions(&mut self, key: TopicKey, logs: Vec<(Log, Option<View>)>) {
         let topic = self.catalog.get_mut(key).expect("the topic is in the catalog");
         let dir = self.config.data_dir.join("topics").join(&topic.name);
-        for (number, (log, view)) in logs.into_iter().enumerate() {
-            let number = number as u32;
+        for (log, view) in logs {
+            let number = topic.partitions.len() as u32;
             let dir = dir.join(number.to_string());
             let mut partition = Partition::new(key, number, dir, log, &topic.settings, self.leader_epoch);
             partition.view = view.map(Box::new);
@@ -336,7 +342,7 @@ impl Broker {
         let busy = |p: &PartitionKey| {
             self.partitions[p.0 as usize].as_ref().is_some_and(|p| p.syncing || p.chores > 0)
         };
-        if topic.partitions.iter().any(busy) || topic.partitions.is_empty() {
+        if topic.partitions.iter().any(busy) || topic.partitions.is_empty() || topic.change.is_some() {
             return;
         }
         let name = topic.name.clone();
@@ -369,4 +375,13 @@ impl Broker {
             }
         }
     }
+}
+
+/// Checks how many partitions a topic may have.
+pub(super) fn check_partitions(count: i32) -> Result<(), Refusal> {
+    if (1..=1000).contains(&count) {
+        return Ok(());
+    }
+    let message = format!("{count} partitions: 1 to 1000 are allowed");
+    Err(Refusal::new(ErrorCode::InvalidPartitions, message))
 }

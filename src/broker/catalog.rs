@@ -27,6 +27,26 @@ pub struct Topic {
     pub partitions: Vec<PartitionKey>,
     /// Whether it can be used.
     pub state: State,
+    /// A change that a worker is making durable. There is one at a time.
+    pub change: Option<Pending>,
+}
+
+/// A change of a topic that is being made durable.
+#[derive(Debug)]
+pub struct Pending {
+    /// Who waits for it.
+    pub to: ReplyTo,
+    /// What it comes to.
+    pub what: Altered,
+}
+
+/// What changes.
+#[derive(Debug)]
+pub enum Altered {
+    /// These are its own settings then.
+    Settings(TopicOverrides),
+    /// It gets so many more partitions.
+    Partitions(usize),
 }
 
 /// Where a topic is in its life.
@@ -173,13 +193,13 @@ pub fn check_name(name: &str) -> Result<(), Refusal> {
 }
 
 impl Topic {
-    /// Content of `topic.properties`.
-    pub fn properties(&self, partitions: u32) -> String {
+    /// Content of `topic.properties`, with these settings of its own.
+    pub fn properties(&self, own: &TopicOverrides, partitions: u32) -> String {
         let mut text = format!(
-            "# written by krappy when the topic was created\nid={}\npartitions={partitions}\n",
+            "# written by krappy; `krappyctl topic alter` changes it\nid={}\npartitions={partitions}\n",
             hex(&self.id)
         );
-        for (key, value) in self.own.iter() {
+        for (key, value) in own.iter() {
             text += &format!("{key}={value}\n");
         }
         text
@@ -261,8 +281,9 @@ mod tests {
             own,
             partitions: Vec::new(),
             state: State::Live,
+            change: None,
         };
-        let text = topic.properties(3);
+        let text = topic.properties(&topic.own, 3);
         let read = Properties::parse(&text).unwrap();
         assert_eq!(read, Properties { id: [0xab; 16], partitions: 3, own: topic.own });
         for (text, error) in [
@@ -284,6 +305,7 @@ mod tests {
             own: TopicOverrides::default(),
             partitions: Vec::new(),
             state: State::Live,
+            change: None,
         }
     }
 

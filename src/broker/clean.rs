@@ -88,10 +88,22 @@ impl Broker {
         match step {
             CleanStep::More(clean) => {
                 self.cleaner.waiting = Some((key, Box::new(CleanJob { clean, newest })));
+                if self.partition(key).is_some_and(|p| p.view.is_none()) {
+                    self.give_up_clean(key);
+                }
             }
             CleanStep::Done(done) => self.group_cleaned(key, done),
         }
         self.chore_done(key);
+    }
+
+    /// The topic of a partition is not compacted any more: a clean of it that waits for its time is dropped. The next
+    /// one writes over what it has written.
+    pub(super) fn give_up_clean(&mut self, key: PartitionKey) {
+        if self.cleaner.waiting.take_if(|(of, _)| *of == key).is_some() {
+            let partition = self.partitions[key.0 as usize].as_mut().expect("it has not been deleted");
+            partition.log.give_up_clean();
+        }
     }
 
     fn group_cleaned(&mut self, key: PartitionKey, done: Cleaned) {

@@ -262,7 +262,8 @@ impl Broker {
     /// A partition whose view can be asked.
     pub(super) fn view_of(&self, key: PartitionKey) -> Result<&Partition, Refusal> {
         let partition = self.partition(key).ok_or_else(gone)?;
-        partition.view.as_ref().expect("partitions of a compacted topic have one").live()?;
+        let no_longer = || Refusal::new(ErrorCode::NotCompacted, "the topic is not compacted any more");
+        partition.view.as_ref().ok_or_else(no_longer)?.live()?;
         Ok(partition)
     }
 

@@ -8,6 +8,7 @@
 pub mod acks;
 pub mod admin;
 pub mod admit;
+pub mod alter;
 pub mod catalog;
 pub mod clean;
 pub mod fetch;
@@ -205,6 +206,12 @@ impl Broker {
             Request::ListTopics => self.list_topics(to),
             Request::DescribeAllTopics => self.describe_all_topics(to),
             Request::DescribeTopic { topic, create } => self.describe_topic(to, topic, create),
+            Request::AlterTopic { topic, changes, replace, validate_only } => {
+                self.alter_topic(to, topic, &changes, replace, validate_only)
+            }
+            Request::CreatePartitions { topic, count, validate_only } => {
+                self.create_partitions(to, topic, count, validate_only)
+            }
             Request::DescribeBroker => self.describe_broker(to),
             Request::DeleteTopic { topic } => self.delete_topic(to, topic, now),
             Request::DeleteRecords { topic, partition, offset } => {
@@ -229,6 +236,8 @@ impl Broker {
             }
             Done::Found(id, index, result) => self.found(id, index, result),
             Done::TopicCreated(key, result) => self.topic_created(key, result),
+            Done::Described(key, result) => self.altered(key, result.map(|()| Vec::new()), now),
+            Done::PartitionsAdded(key, result) => self.altered(key, result, now),
             Done::TopicDeleted(key, result) => self.topic_deleted(key, result),
             Done::Unlinked(key, result) | Done::Snapshotted(key, result) => {
                 if let Err(error) = result {
@@ -250,6 +259,7 @@ impl Broker {
         let partition = self.partitions[key.0 as usize].as_mut().expect("it stays while jobs are under way");
         partition.chores -= 1;
         let topic = partition.topic;
+        self.remove_retired(key);
         self.continue_deletion(topic);
     }
 
@@ -423,6 +433,10 @@ impl Broker {
         let Some(partition) = self.partition(key) else { return false };
         let Some(topic) = self.catalog.get(partition.topic) else { return false };
         let unsynced = (partition.log.end_offset() - partition.log.durable_offset()) as u64;
+        // Who waits for the disk asked when every record was synced at once, and is owed it.
+        if partition.has_waiting() {
+            return true;
+        }
         // A topic that never asks for a sync gets one now and then, so that the mark moves and a start after a crash
         // does not have to prove the whole log.
         unsynced >= topic.settings.flush_messages || partition.log.sync_is_due()

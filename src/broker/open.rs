@@ -22,7 +22,7 @@ use crate::disk::{Disk, Kind, Open, read_file, remove_tree, replace_file};
 use crate::segment::{Log, Recovery};
 use crate::time::Now;
 use crate::view;
-use crate::worker::{CREATING, DELETING, PROPERTIES};
+use crate::worker::folder::{CREATING, DELETING, PROPERTIES, is_virgin};
 
 /// Number of the on-disk format written here.
 pub const FORMAT: u32 = 1;
@@ -132,8 +132,10 @@ impl Broker {
             own: properties.own,
             partitions: Vec::new(),
             state: State::Live,
+            change: None,
         });
         opened.topics += 1;
+        remove_uncounted(&**disk, path, properties.partitions, opened)?;
         self.open_partitions(disk, key, properties.partitions, path, start, opened)
     }
 
@@ -186,7 +188,12 @@ impl Broker {
                 true => Some(
                     self.open_view(disk, &dir, &log).map_err(|e| OpenError::io(&dir.join(view::DIR), e))?,
                 ),
-                false => None,
+                false => {
+                    // What is left of a view after the topic has ceased to be compacted.
+                    let view = dir.join(view::DIR);
+                    remove_tree(&**disk, &view).map_err(|e| OpenError::io(&view, e))?;
+                    None
+                }
             };
             logs.push((log, view));
             producers.push(state);
@@ -239,6 +246,24 @@ impl Broker {
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
+}
+
+/// Removes the folders of partitions that were made and not counted, because the process died in between. Nobody was
+/// told of them, so they hold no record; one that does is left alone and named.
+fn remove_uncounted(disk: &dyn Disk, topic: &Path, count: u32, opened: &mut Opened) -> Result<(), OpenError> {
+    for entry in disk.list(topic).map_err(|e| OpenError::io(topic, e))? {
+        let number = entry.name.parse::<u32>().ok().filter(|number| number.to_string() == entry.name);
+        let path = topic.join(&entry.name);
+        if number.is_none_or(|number| number < count) || entry.kind != Kind::Dir {
+            continue;
+        }
+        if is_virgin(disk, &path).map_err(|e| OpenError::io(&path, e))? {
+            remove_tree(disk, &path).map_err(|e| OpenError::io(&path, e))?;
+        } else {
+            opened.strangers.push(path.display().to_string());
+        }
+    }
+    Ok(())
 }
 
 fn make_dirs(disk: &dyn Disk, data: &Path) -> Result<(), OpenError> {

@@ -2,7 +2,8 @@
 //!
 //! Invariants: `log start <= high watermark <= log end <= next offset`. What is above the log end lies in `tail` and is
 //! written before the turn ends. At most one sync is under way. Nothing above the high watermark is shown to a reader,
-//! and with `flush.messages=1` nothing above the durable offset is below the high watermark.
+//! and with `flush.messages=1` nothing above the durable offset is below the high watermark, except what readers could
+//! see already when that was set.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
@@ -17,6 +18,7 @@ use crate::broker::admit::{Admitted, Rules, record_size};
 use crate::broker::producers::{Producers, Verdict};
 use crate::broker::views::View;
 use crate::config::TopicSettings;
+use crate::lsm::Tree;
 use crate::metrics::Metrics;
 use crate::segment::{AppendError, Appended, Log, LogSettings};
 use crate::time::{Now, Time};
@@ -49,10 +51,14 @@ pub struct Partition {
     pub syncing: bool,
     /// The newest record of each key, if the topic is compacted.
     pub view: Option<Box<View>>,
+    /// What is left of the view of a topic that is not compacted any more.
+    pub retired: Option<Retired>,
     /// Jobs under way, the sync aside, that write to its folder; it is not removed before they are done.
     pub chores: usize,
     /// When the oldest append happened that no sync has begun for, for topics that sync by `flush.ms`.
     pub unsynced_since: Option<Time>,
+    /// Readers have been shown what lies below, durable or not.
+    shown: i64,
     /// Unsynced bytes that the broker's total already has.
     counted: u64,
     segments: usize,
@@ -67,6 +73,14 @@ pub struct Partition {
     owed: Vec<Owed>,
     /// Publishers who wait for the disk, in order of offset.
     waiting: VecDeque<Owed>,
+}
+
+/// A view that is being removed.
+pub enum Retired {
+    /// Jobs that were begun for it are under way; its tree is closed by a worker.
+    Waiting(Option<Box<Tree>>),
+    /// A worker removes its files.
+    Removing,
 }
 
 /// A batch of plain records that more records may join until the turn ends.
@@ -116,8 +130,10 @@ impl Partition {
             dirty: false,
             syncing: false,
             view: None,
+            retired: None,
             chores: 0,
             unsynced_since: None,
+            shown: 0,
             counted: 0,
             segments: log.segment_count(),
             leader_epoch: epoch,
@@ -137,7 +153,11 @@ impl Partition {
 
     /// From here on these settings hold: the one place that takes them from the topic.
     pub fn apply_settings(&mut self, settings: &TopicSettings) {
-        self.durable = settings.flush_messages == 1;
+        let durable = settings.flush_messages == 1;
+        if durable && !self.durable {
+            self.shown = self.log.end_offset();
+        }
+        self.durable = durable;
         self.settings = log_settings(settings);
         self.rules = Rules::new(settings);
     }
@@ -159,7 +179,7 @@ impl Partition {
 
     /// End of what readers may see.
     pub fn high_watermark(&self) -> i64 {
-        if self.durable { self.log.durable_offset() } else { self.log.end_offset() }
+        if self.durable { self.log.durable_offset().max(self.shown) } else { self.log.end_offset() }
     }
 
     /// Whether publishers wait for the disk.

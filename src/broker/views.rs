@@ -11,12 +11,12 @@ use std::io;
 use krappy_wire::batch::{HEADER, Header};
 
 use super::Broker;
-use super::partition::Partition;
+use super::partition::{Partition, Retired};
 use crate::api::{ErrorCode, PartitionKey, Refusal};
 use crate::lsm::{Floors, Flushed, Merge, Options, Pressure, Stats, Step, Tree};
 use crate::segment::Log;
 use crate::time::{Now, Time};
-use crate::view::{Entries, Rebuild, Rebuilt};
+use crate::view::{self, Entries, Rebuild, Rebuilt};
 use crate::worker::{Done, Job};
 
 /// While level 0 is long, a partition takes this many bytes between two steps of background work.
@@ -53,8 +53,17 @@ enum State {
 impl View {
     /// The view of a partition that holds what its tree covers.
     pub fn new(tree: Tree) -> Self {
+        Self { tree: Some(tree), ..Self::empty() }
+    }
+
+    /// The view of a partition whose topic is compacted from now on: a worker is opening it.
+    pub fn opening() -> Self {
+        Self { state: State::Opening, ..Self::empty() }
+    }
+
+    fn empty() -> Self {
         Self {
-            tree: Some(tree),
+            tree: None,
             state: State::Live,
             flushing: false,
             merging: false,
@@ -63,6 +72,11 @@ impl View {
             counted: 0,
             entries: Entries::default(),
         }
+    }
+
+    /// What is left when the view is given up.
+    pub fn into_tree(self) -> Option<Box<Tree>> {
+        self.tree.map(Box::new)
     }
 
     /// Puts a view around its tree; reads what the tree does not cover from the log, here if that is at most `at_once`
@@ -76,13 +90,11 @@ impl View {
             let entries = &mut view.entries;
             while !replay.is_done() {
                 replay.step(u64::MAX, &mut |header, batch| {
-                    entries
-                        .of(header, &batch[HEADER..], &mut |entry| {
-                            if entry.seq >= from {
-                                tree.insert(entry);
-                            }
-                        })
-                        .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?;
+                    entries.of_stored(header, &batch[HEADER..], &mut |entry| {
+                        if entry.seq >= from {
+                            tree.insert(entry);
+                        }
+                    });
                     Ok(true)
                 })?;
             }
@@ -319,24 +331,27 @@ impl Broker {
     fn goes_on(&mut self, key: PartitionKey, merge: Merge) -> Option<Merge> {
         let ending = self.draining || self.is_deleting(key);
         let partition = self.partitions[key.0 as usize].as_mut().expect("it stays while jobs are under way");
-        let view = partition.view.as_mut().expect("a merge belongs to a view");
-        view.admitted = 0;
-        if ending || view.tree.is_none() {
+        if let Some(view) = &mut partition.view {
+            view.admitted = 0;
+            if !ending && view.tree.is_some() {
+                return Some(merge);
+            }
             view.merging = false;
-            self.chore_done(key);
-            return None;
         }
-        Some(merge)
+        self.chore_done(key);
+        None
     }
 
     /// Takes the outcome of background work into a view, and hands out what comes next. An error breaks the view: the
     /// log is as good as before, so it is made again from that.
     fn with_view(&mut self, key: PartitionKey, now: Now, take: impl FnOnce(&mut View) -> io::Result<()>) {
         let partition = self.partitions[key.0 as usize].as_mut().expect("it stays while jobs are under way");
-        let view = partition.view.as_mut().expect("the work was for a view");
-        view.admitted = 0;
-        if let Err(error) = take(view) {
-            self.break_view(key, &error, now.time);
+        // Without a view it was for one that was given up.
+        if let Some(view) = &mut partition.view {
+            view.admitted = 0;
+            if let Err(error) = take(view) {
+                self.break_view(key, &error, now.time);
+            }
         }
         self.chore_done(key);
         if self.partition(key).is_some() {
@@ -416,6 +431,54 @@ impl Broker {
         }
     }
 
+    /// The topic of a partition is compacted from now on: a worker makes it a view, which is then filled from the log.
+    pub(super) fn make_view(&mut self, key: PartitionKey) {
+        let options = self.view_options();
+        let partition =
+            self.partitions[key.0 as usize].as_mut().expect("a live topic's partitions are there");
+        assert!(partition.retired.is_none(), "no job of an earlier view is under way");
+        partition.view = Some(Box::new(View::opening()));
+        partition.chores += 1;
+        let (end, durable) = (partition.log.end_offset(), partition.log.durable_offset());
+        let dir = partition.dir.clone();
+        // Whatever its folder holds says nothing of what was appended while there was no view.
+        self.jobs.push(Job::OpenView { partition: key, dir, end, durable, options, damaged: true });
+    }
+
+    /// The topic of a partition is not compacted any more: its view answers nobody from now on, and its files go.
+    pub(super) fn give_up_view(&mut self, key: PartitionKey) {
+        self.forget_view(key);
+        let partition =
+            self.partitions[key.0 as usize].as_mut().expect("a live topic's partitions are there");
+        let Some(view) = partition.view.take() else { return };
+        partition.retired = Some(Retired::Waiting(view.into_tree()));
+        self.give_up_clean(key);
+        self.remove_retired(key);
+    }
+
+    /// Removes the files of a view that was given up, once no job that writes them is under way.
+    pub(super) fn remove_retired(&mut self, key: PartitionKey) {
+        let partition = self.partitions[key.0 as usize].as_mut().expect("it stays while jobs are under way");
+        if partition.chores == 0
+            && let Some(Retired::Waiting(tree)) = &mut partition.retired
+        {
+            let job = Job::RemoveView(key, partition.dir.join(view::DIR), tree.take());
+            partition.retired = Some(Retired::Removing);
+            partition.chores += 1;
+            self.jobs.push(job);
+        }
+    }
+
+    fn view_removed(&mut self, key: PartitionKey, result: io::Result<()>) {
+        let partition = self.partitions[key.0 as usize].as_mut().expect("it stays while jobs are under way");
+        partition.retired = None;
+        if let Err(error) = result {
+            let dir = partition.dir.display();
+            log::warn!("{dir}: the view could not be removed, the next start tries again: {error}");
+        }
+        self.chore_done(key);
+    }
+
     /// A worker has opened a view that was broken.
     pub(super) fn view_opened(
         &mut self,
@@ -433,10 +496,14 @@ impl Broker {
             View::start(tree, &partition.log, &options, 0)
         });
         match opened {
-            Ok(view) => *partition.view.as_deref_mut().expect("it was opened for a view") = view,
-            Err(error) => {
-                self.break_view(key, &error, now.time);
+            // Unless it was given up while it was opened.
+            Ok(opened) => {
+                if let Some(view) = partition.view.as_deref_mut() {
+                    *view = opened;
+                }
             }
+            Err(error) if partition.view.is_some() => self.break_view(key, &error, now.time),
+            Err(_) => {}
         }
         self.chore_done(key);
         if self.partition(key).is_some() {
@@ -460,6 +527,7 @@ impl Broker {
                     self.retry_keyed(park, now.time);
                 }
             }
+            Done::ViewRemoved(key, result) => self.view_removed(key, result),
             Done::Cleaned(key, done) => self.clean_stepped(key, done.0, done.1, now),
             Done::Swapped(key, done) => self.clean_swapped(key, done),
             Done::Swept => {}

@@ -398,6 +398,26 @@ impl TopicOverrides {
         Ok(())
     }
 
+    /// Adds words to the list that holds now, or takes some away; `settings` are those that hold now. An error if it is
+    /// no list, or of the value that comes of it.
+    pub fn edit(
+        &mut self,
+        key: &str,
+        words: &str,
+        add: bool,
+        settings: &TopicSettings,
+    ) -> Result<(), String> {
+        let setting = find(key)?;
+        if !matches!(setting.kind, Kind::Choice(words) if words.iter().any(|w| w.contains(','))) {
+            return Err(format!("{key} is not a list, so nothing is added to it or taken away"));
+        }
+        let holds = settings.get(setting.name).expect("it is in the table");
+        let change: Vec<&str> = words.split(',').map(str::trim).collect();
+        let mut list: Vec<&str> = holds.split(',').filter(|word| add || !change.contains(word)).collect();
+        list.extend(change.iter().filter(|_| add));
+        self.set(key, &list.join(","))
+    }
+
     /// Names and values as Kafka writes them, sorted: the lines of `topic.properties`.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, String)> + '_ {
         TABLE.iter().filter_map(|s| self.0.get(s.name).map(|value| (s.name, s.kind.plain(value))))
@@ -522,5 +542,21 @@ mod tests {
         let broker = TopicSettings { segment_bytes: 5000, ..TopicSettings::default() };
         let all = own.over(&broker);
         assert_eq!((all.retention_ms, all.segment_bytes), (86_400_000, 5000));
+    }
+
+    #[test]
+    fn words_are_added_to_lists_and_taken_away() {
+        let (mut own, broker) = (TopicOverrides::default(), TopicSettings::default());
+        let mut edit = |key: &str, words: &str, add| {
+            let now = own.over(&broker);
+            own.edit(key, words, add, &now).map(|()| own.over(&broker).cleanup)
+        };
+        assert_eq!(edit("cleanup.policy", "compact", true), Ok(Cleanup::CompactAndDelete));
+        assert_eq!(edit("cleanup.policy", "compact", true), Ok(Cleanup::CompactAndDelete));
+        assert_eq!(edit("cleanup.policy", "delete", false), Ok(Cleanup::Compact));
+        assert!(edit("cleanup.policy", "compact", false).unwrap_err().contains("one of delete"));
+        assert!(edit("cleanup.policy", "burn", true).unwrap_err().contains("burn"));
+        assert!(edit("retention.ms", "5", true).unwrap_err().contains("not a list"));
+        assert!(edit("nothing", "5", true).is_err());
     }
 }

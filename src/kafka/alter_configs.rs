@@ -2,8 +2,12 @@
 //!
 //! Older than IncrementalAlterConfigs, and with a trap: a setting that is not named goes back to its default.
 
+use super::errors::KafkaError;
+use super::incremental_alter_configs::unchangeable;
 use super::message::message;
+use super::plan::{Plan, result};
 use super::wire::Text;
+use crate::api::{Change, Op, Request};
 
 message! {
     /// New settings, all of each resource.
@@ -38,4 +42,39 @@ message! {
         resource_type: i8;
         resource_name: Text<'a>;
     }
+}
+
+const TOPIC: i8 = 2;
+
+/// One change for each resource: all settings at once.
+pub fn ask<'a>(request: AlterConfigsRequest<'a>) -> Plan<'a> {
+    let (mut requests, mut asked) = (Vec::new(), Vec::with_capacity(request.resources.len()));
+    for resource in request.resources {
+        let wrong: Option<(KafkaError, &str)> = match resource.resource_type {
+            TOPIC => None,
+            other => Some(unchangeable(other)),
+        };
+        asked.push((resource.resource_type, resource.resource_name.to_owned(), wrong));
+        let change = |c: &AlterableConfig<'a>| Change { key: c.name, op: c.value.map_or(Op::Unset, Op::Set) };
+        if wrong.is_none() {
+            requests.push(Request::AlterTopic {
+                topic: resource.resource_name,
+                changes: resource.configs.iter().map(change).collect(),
+                replace: true,
+                validate_only: request.validate_only,
+            });
+        }
+    }
+    Plan::ask(requests, move |replies| {
+        let mut replies = replies.into_iter();
+        let responses = asked.into_iter().map(|(resource_type, name, wrong)| {
+            let (error_code, error_message) = match wrong {
+                Some((error, why)) => (error.into(), Some(Text::Borrowed(why))),
+                None => result(&replies.next().expect("one reply for each request")),
+            };
+            let resource_name = Text::Owned(name);
+            AlterConfigsResourceResponse { error_code, error_message, resource_type, resource_name }
+        });
+        AlterConfigsResponse { responses: responses.collect(), ..Default::default() }
+    })
 }

@@ -36,6 +36,9 @@ pub fn ask<'a>(call: Call<'a>, context: &Context<'_>) -> Plan<'a> {
         Call::ListPartitionReassignments(_) => list_partition_reassignments::ask(),
         Call::DescribeCluster(request) => describe_cluster::ask(&request, context),
         Call::DescribeTopicPartitions(request) => describe_topic_partitions::ask(request, context),
+        Call::AlterConfigs(request) => alter_configs::ask(request),
+        Call::CreatePartitions(request) => create_partitions::ask(request),
+        Call::IncrementalAlterConfigs(request) => incremental_alter_configs::ask(request),
         _ => Plan::Close("wip".into()),
     }
 }

@@ -186,6 +186,12 @@ impl Session {
             N::DeleteRecords { topic, partition, offset } => {
                 Some(Request::DeleteRecords { topic, partition, offset })
             }
+            N::AlterTopic { topic, changes } => {
+                Some(Request::AlterTopic { topic, changes, replace: false, validate_only: false })
+            }
+            N::AddPartitions { topic, count } => {
+                Some(Request::CreatePartitions { topic, count, validate_only: false })
+            }
             N::PublishIf(one) => {
                 let topic = self.producer(head.stream)?;
                 Some(Request::PublishIf(PublishIf {
@@ -442,7 +448,7 @@ impl Session {
             }
             Reply::Topic(topic) => put_topic(head, &topic, out),
             Reply::Topics(lines) => put_topics(head, &lines, out),
-            Reply::Deleted => native::Reply::Ack.encode(head, out),
+            Reply::Deleted | Reply::Altered => native::Reply::Ack.encode(head, out),
             Reply::Trimmed(log_start) => native::Reply::Trimmed { log_start }.encode(head, out),
             Reply::Status(values) => native::Reply::StatusIs { values }.encode(head, out),
             Reply::Fetched { .. } | Reply::ProducerId { .. } | Reply::Settings(_) | Reply::AllTopics(_) => {
