@@ -254,7 +254,9 @@ impl Broker {
 
     pub(super) fn describe_all_topics(&mut self, to: ReplyTo) -> Taken {
         let live = self.catalog.iter().filter(|(_, t)| matches!(t.state, State::Live));
-        let reply = Reply::AllTopics(live.map(|(_, topic)| self.description(topic, self.partition_infos(topic))).collect());
+        let reply = Reply::AllTopics(
+            live.map(|(_, topic)| self.description(topic, self.partition_infos(topic))).collect(),
+        );
         self.acks.reply(to, reply);
         Taken::Yes
     }

@@ -5,9 +5,7 @@
 
 use super::parked::{ParkId, Parked};
 use super::{Broker, Taken};
-use crate::api::{
-    ErrorCode, Fetch, FetchTopics, FetchedPart, PartitionKey, Reply, ReplyTo, TopicRef, Want,
-};
+use crate::api::{ErrorCode, Fetch, FetchTopics, FetchedPart, PartitionKey, Reply, ReplyTo, TopicRef, Want};
 use crate::broker::partition::Partition;
 use crate::segment::{Read, ReadError, Warm};
 use crate::time::{Now, Time};
@@ -143,7 +141,8 @@ impl Broker {
             };
             let (until, most) = (partition.high_watermark(), left.min(want.max_bytes as usize));
             let mut told = part(partition, want, ErrorCode::None);
-            let partition = self.partitions[want.partition.0 as usize].as_mut().expect("it was there a moment ago");
+            let partition =
+                self.partitions[want.partition.0 as usize].as_mut().expect("it was there a moment ago");
             match partition.log.read(want.offset, until, most, &mut self.buffers) {
                 Ok(Read::Batches { chunk, next }) => {
                     left = left.saturating_sub(chunk.len());

@@ -241,7 +241,8 @@ fn parse_endpoint(text: &str) -> Result<Option<Address>, String> {
     let (host, port) = bare.rsplit_once(':').ok_or_else(wrong)?;
     let inner = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     let host = inner.unwrap_or(host);
-    let stray = |c: char| c.is_whitespace() || matches!(c, '/' | ',' | '[' | ']') || (c == ':' && inner.is_none());
+    let stray =
+        |c: char| c.is_whitespace() || matches!(c, '/' | ',' | '[' | ']') || (c == ':' && inner.is_none());
     match port.parse::<u16>() {
         Ok(port) if port > 0 && !host.is_empty() && !host.contains(stray) => {
             Ok(Some(Address { host: host.to_owned(), port }))
@@ -348,9 +349,11 @@ mod tests {
 
     #[test]
     fn an_endpoint_is_a_host_and_a_port() {
-        for (text, host) in
-            [("a.example:9092", "a.example"), ("PLAINTEXT://10.0.0.7:9092", "10.0.0.7"), ("[::1]:9092", "::1")]
-        {
+        for (text, host) in [
+            ("a.example:9092", "a.example"),
+            ("PLAINTEXT://10.0.0.7:9092", "10.0.0.7"),
+            ("[::1]:9092", "::1"),
+        ] {
             let Ok(Value::Endpoint(Some(address))) = Kind::Endpoint.parse(text) else { panic!("{text}") };
             assert_eq!((address.host.as_str(), address.port), (host, 9092));
             let plain = Kind::Endpoint.plain(&Value::Endpoint(Some(address)));

@@ -271,11 +271,8 @@ impl Conn {
     /// When this connection must be looked at if nothing happens: a half-read frame, a client that takes nothing, or
     /// plain idleness.
     pub fn deadline(&self, limits: &Limits) -> Time {
-        let mut deadline = if self.spoken.is_waiting() {
-            Time(u64::MAX)
-        } else {
-            self.last_request.plus_ms(limits.idle_ms)
-        };
+        let mut deadline =
+            if self.spoken.is_waiting() { Time(u64::MAX) } else { self.last_request.plus_ms(limits.idle_ms) };
         if let Some(began) = self.frame_began {
             deadline = deadline.min(began.plus_ms(limits.request_receive_ms));
         }
@@ -456,7 +453,9 @@ mod tests {
 
     #[test]
     fn who_speaks_nothing_that_is_known_here_is_turned_away() {
-        for (bytes, word) in [(&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"[..], "TLS"), (b"\0\0\0\x14\xff\xff", "neither")] {
+        for (bytes, word) in
+            [(&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"[..], "TLS"), (b"\0\0\0\x14\xff\xff", "neither")]
+        {
             let mut conn = Conn::new(reached(), NOW);
             conn.fill(&mut &bytes[..], &mut Buffers::new(0)).unwrap();
             let violation = conn.next_request(&Limits::default(), &greeting()).unwrap_err();

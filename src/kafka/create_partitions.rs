@@ -77,5 +77,6 @@ pub fn ask(request: CreatePartitionsRequest<'_>) -> Plan<'_> {
 fn misplaced(topic: &CreatePartitionsTopic<'_>) -> Option<Wrong> {
     let assignments = topic.assignments.as_ref()?;
     let elsewhere = assignments.iter().any(|a| a.broker_ids != [NODE]);
-    elsewhere.then_some((KafkaError::InvalidReplicaAssignment, "each partition has its one replica on broker 1"))
+    elsewhere
+        .then_some((KafkaError::InvalidReplicaAssignment, "each partition has its one replica on broker 1"))
 }

@@ -105,9 +105,10 @@ pub fn ask<'a>(request: CreateTopicsRequest<'a>, context: &Context<'_>) -> Plan<
 fn partitions(topic: &CreatableTopic<'_>) -> Result<Option<i32>, Wrong> {
     if topic.assignments.is_empty() {
         return match (topic.num_partitions, topic.replication_factor) {
-            (_, ..=-2 | 0 | 2..) => {
-                Err((KafkaError::InvalidReplicationFactor, "there is one broker, so the replication factor is 1"))
-            }
+            (_, ..=-2 | 0 | 2..) => Err((
+                KafkaError::InvalidReplicationFactor,
+                "there is one broker, so the replication factor is 1",
+            )),
             (-1, _) => Ok(None),
             (count, _) => Ok(Some(count)),
         };
@@ -126,7 +127,11 @@ fn partitions(topic: &CreatableTopic<'_>) -> Result<Option<i32>, Wrong> {
     Ok(Some(numbers.len() as i32))
 }
 
-fn refusal(name: String, error_code: i16, error_message: Option<Text<'static>>) -> CreatableTopicResult<'static> {
+fn refusal(
+    name: String,
+    error_code: i16,
+    error_message: Option<Text<'static>>,
+) -> CreatableTopicResult<'static> {
     CreatableTopicResult { name: Text::Owned(name), error_code, error_message, ..Default::default() }
 }
 

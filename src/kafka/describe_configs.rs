@@ -82,8 +82,7 @@ struct Detail {
 
 /// One description for each resource.
 pub fn ask<'a>(request: DescribeConfigsRequest<'a>, _: &Context<'_>) -> Plan<'a> {
-    let detail =
-        Detail { synonyms: request.include_synonyms, documentation: request.include_documentation };
+    let detail = Detail { synonyms: request.include_synonyms, documentation: request.include_documentation };
     let (mut requests, mut asked) = (Vec::new(), Vec::with_capacity(request.resources.len()));
     for resource in request.resources {
         let name = resource.resource_name;
@@ -145,7 +144,11 @@ fn setting(line: SettingLine, detail: Detail) -> DescribeConfigsResourceResult<'
     let value = Some(Text::Owned(line.value.clone()));
     let mut synonyms = Vec::new();
     if detail.synonyms {
-        let synonym = |value, from| DescribeConfigsSynonym { name: Text::Borrowed(line.name), value, source: source(from) };
+        let synonym = |value, from| DescribeConfigsSynonym {
+            name: Text::Borrowed(line.name),
+            value,
+            source: source(from),
+        };
         if line.source != SettingSource::Default {
             synonyms.push(synonym(value.clone(), line.source));
         }

@@ -62,7 +62,10 @@ pub fn ask<'a>(request: DescribeLogDirsRequest<'a>, context: &Context<'_>) -> Pl
         });
     };
     let wanted: Vec<Vec<i32>> = topics.iter().map(|t| t.partitions.clone()).collect();
-    let one = |t: &DescribableLogDirTopic<'a>| Request::DescribeTopic { topic: TopicRef::Name(t.topic), create: false };
+    let one = |t: &DescribableLogDirTopic<'a>| Request::DescribeTopic {
+        topic: TopicRef::Name(t.topic),
+        create: false,
+    };
     Plan::ask(topics.iter().map(one).collect(), move |replies| {
         let topics = replies.into_iter().zip(wanted).filter_map(|(reply, wanted)| match reply {
             Reply::Topic(topic) => Some(sizes(&topic, Some(&wanted))),

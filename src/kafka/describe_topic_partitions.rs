@@ -108,10 +108,14 @@ fn page(
             _ => 0,
         };
         if left == 0 {
-            answer.next_cursor = Some(Cursor { topic_name: Text::Owned(name), partition_index: first as i32 });
+            answer.next_cursor =
+                Some(Cursor { topic_name: Text::Owned(name), partition_index: first as i32 });
             break;
         }
-        let mut topic = DescribeTopicPartitionsResponseTopic { name: Some(Text::Owned(name.clone())), ..Default::default() };
+        let mut topic = DescribeTopicPartitionsResponseTopic {
+            name: Some(Text::Owned(name.clone())),
+            ..Default::default()
+        };
         match state {
             Err(error_code) => topic.error_code = error_code,
             Ok((id, count)) => {
@@ -120,7 +124,8 @@ fn page(
                 topic.partitions = (first..end).map(|n| partition(n as i32, leader_epoch)).collect();
                 left -= topic.partitions.len();
                 if end < count {
-                    answer.next_cursor = Some(Cursor { topic_name: Text::Owned(name), partition_index: end as i32 });
+                    answer.next_cursor =
+                        Some(Cursor { topic_name: Text::Owned(name), partition_index: end as i32 });
                 }
             }
         }

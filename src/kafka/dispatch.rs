@@ -9,7 +9,9 @@ use super::{
 };
 use super::{describe_cluster, describe_configs, describe_log_dirs, describe_producers};
 use super::{describe_topic_partitions, elect_leaders, fetch, find_coordinator, incremental_alter_configs};
-use super::{init_producer_id, list_offsets, list_partition_reassignments, metadata, offset_for_leader_epoch};
+use super::{
+    init_producer_id, list_offsets, list_partition_reassignments, metadata, offset_for_leader_epoch,
+};
 use super::{produce, sasl_handshake};
 
 /// Plans the answer to a request.

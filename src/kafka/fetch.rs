@@ -131,7 +131,12 @@ pub fn ask<'a>(request: FetchRequest<'a>, _: &Context<'_>) -> Plan<'a> {
     if request.session_id != 0 {
         return refuse(KafkaError::FetchSessionIdNotFound);
     }
-    let all = || request.topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (t.topic, t.topic_id, p.partition)));
+    let all = || {
+        request
+            .topics
+            .iter()
+            .flat_map(|t| t.partitions.iter().map(move |p| (t.topic, t.topic_id, p.partition)))
+    };
     if has_twice(all()) {
         return refuse(KafkaError::InvalidRequest);
     }

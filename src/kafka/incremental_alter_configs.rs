@@ -94,8 +94,15 @@ fn change<'a>(config: &AlterableConfig<'a>) -> Result<Change<'a>, Wrong> {
         (1, _) => Op::Unset,
         (2, Some(value)) => Op::Append(value),
         (3, Some(value)) => Op::Subtract(value),
-        (0 | 2 | 3, None) => return Err((KafkaError::InvalidConfig, "null is not a value; delete the setting instead")),
-        _ => return Err((KafkaError::InvalidRequest, "operations are 0 set, 1 delete, 2 append and 3 subtract")),
+        (0 | 2 | 3, None) => {
+            return Err((KafkaError::InvalidConfig, "null is not a value; delete the setting instead"));
+        }
+        _ => {
+            return Err((
+                KafkaError::InvalidRequest,
+                "operations are 0 set, 1 delete, 2 append and 3 subtract",
+            ));
+        }
     };
     Ok(Change { key: config.name, op })
 }

@@ -58,7 +58,8 @@ type Asked = (i32, Option<i64>);
 
 /// One lookup for each partition.
 pub fn ask<'a>(request: ListOffsetsRequest<'a>, version: i16) -> Plan<'a> {
-    let all = || request.topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (t.name, p.partition_index)));
+    let all =
+        || request.topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (t.name, p.partition_index)));
     if has_twice(all()) {
         return Plan::Close("ListOffsets: a partition is asked for twice".into());
     }

@@ -117,7 +117,9 @@ fn with_all(
     (answer, epoch): (MetadataResponse<'static>, i32),
     replies: Vec<Reply>,
 ) -> MetadataResponse<'static> {
-    let Some(Reply::Topics(lines)) = replies.into_iter().next() else { unreachable!("topics were asked for") };
+    let Some(Reply::Topics(lines)) = replies.into_iter().next() else {
+        unreachable!("topics were asked for")
+    };
     let topics = lines.into_iter().map(|line| MetadataResponseTopic {
         name: Some(Text::Owned(line.name)),
         topic_id: Uuid(line.id),
@@ -142,7 +144,9 @@ fn described(named: Named, reply: Reply, epoch: i32) -> MetadataResponseTopic<'s
             topic_id: named.id,
             ..Default::default()
         },
-        _ => MetadataResponseTopic { error_code: KafkaError::UnknownServerError.into(), ..Default::default() },
+        _ => {
+            MetadataResponseTopic { error_code: KafkaError::UnknownServerError.into(), ..Default::default() }
+        }
     }
 }
 

@@ -88,7 +88,12 @@ pub fn ask(request: ProduceRequest<'_>) -> Plan<'_> {
         1 => Level::Appended,
         _ => return refuse_all(request, KafkaError::InvalidRequiredAcks),
     };
-    let all = || request.topic_data.iter().flat_map(|t| t.partition_data.iter().map(move |p| (t.name, t.topic_id, p.index)));
+    let all = || {
+        request
+            .topic_data
+            .iter()
+            .flat_map(|t| t.partition_data.iter().map(move |p| (t.name, t.topic_id, p.index)))
+    };
     if has_twice(all()) || request.transactional_id.is_some() {
         return refuse_all(request, KafkaError::InvalidRequest);
     }
@@ -144,10 +149,7 @@ fn without_acks(replies: Vec<Reply>) -> Outcome {
     refusal.map_or(Outcome::Nothing, |why| Outcome::Close(format!("Produce without acks was refused: {why}")))
 }
 
-fn answer(
-    asked: Vec<(Named, Vec<i32>)>,
-    replies: Vec<Reply>,
-) -> ProduceResponse<'static> {
+fn answer(asked: Vec<(Named, Vec<i32>)>, replies: Vec<Reply>) -> ProduceResponse<'static> {
     let mut replies = replies.into_iter();
     let topic = |(named, numbers): (Named, Vec<i32>)| TopicProduceResponse {
         name: named.text(),
@@ -160,14 +162,12 @@ fn answer(
 fn part(index: i32, reply: Reply) -> PartitionProduceResponse<'static> {
     let empty = PartitionProduceResponse { index, base_offset: -1, ..Default::default() };
     match reply {
-        Reply::Published { parts: Parts::One(part), .. } => {
-            PartitionProduceResponse {
-                base_offset: part.base_offset,
-                log_append_time_ms: part.log_append_time,
-                log_start_offset: part.log_start,
-                ..empty
-            }
-        }
+        Reply::Published { parts: Parts::One(part), .. } => PartitionProduceResponse {
+            base_offset: part.base_offset,
+            log_append_time_ms: part.log_append_time,
+            log_start_offset: part.log_start,
+            ..empty
+        },
         Reply::Refused(refusal) => {
             let (error_code, error_message) = refused(&refusal);
             let wrong = |batch_index| BatchIndexAndErrorMessage { batch_index, ..Default::default() };

@@ -61,7 +61,10 @@ enum State {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("owed", &self.owed.len()).field("first", &self.first).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("owed", &self.owed.len())
+            .field("first", &self.first)
+            .finish_non_exhaustive()
     }
 }
 
@@ -170,8 +173,7 @@ impl Session {
         owed.missing -= 1;
         if owed.missing == 0 {
             let replies = owed.replies.drain(..).flatten().collect();
-            let State::Waiting(finish) =
-                std::mem::replace(&mut owed.state, State::Ready(Outcome::Nothing))
+            let State::Waiting(finish) = std::mem::replace(&mut owed.state, State::Ready(Outcome::Nothing))
             else {
                 unreachable!("it was waiting for this reply")
             };
@@ -208,7 +210,9 @@ fn split(input: &[u8], limit: u32) -> Result<Result<&[u8], usize>, Violation> {
         return Err(Violation(format!("a request of {size} bytes cannot hold a header")));
     }
     if size as u32 > limit {
-        return Err(Violation(format!("a request of {size} bytes is above socket.request.max.bytes={limit}")));
+        return Err(Violation(format!(
+            "a request of {size} bytes is above socket.request.max.bytes={limit}"
+        )));
     }
     let need = SIZE + size as usize;
     Ok(input.get(SIZE..need).ok_or(need))
@@ -230,4 +234,207 @@ fn refusal(header: &RequestHeader<'_>, refused: Refused) -> Violation {
 /// Whether a connection whose first request has this key speaks Kafka's language.
 pub fn is_spoken(key: u16) -> bool {
     key <= KEY_MOST
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::api_versions::ApiVersionsRequest;
+    use super::super::errors::KafkaError;
+    use super::super::header;
+    use super::super::metadata::MetadataRequest;
+    use super::super::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+    use super::super::table::Answer;
+    use super::super::wire::Records;
+    use super::*;
+    use crate::api::{ErrorCode, Level, Parts, PublishedPart, Refusal, Request};
+    use crate::chunk::Buffers;
+
+    const PRODUCE_VERSION: i16 = 9;
+
+    fn session() -> Session {
+        Session::new(Address { host: "127.0.0.1".into(), port: 9092 })
+    }
+
+    fn request<'a>(call: impl Into<Call<'a>>, version: i16, correlation_id: i32) -> Vec<u8> {
+        call.into().encode(version, correlation_id, Some("test")).to_vec()
+    }
+
+    fn produce(correlation_id: i32, acks: i16, partitions: &[i32]) -> Vec<u8> {
+        let one = |&index: &i32| PartitionProduceData { index, records: Records::Bytes(b"batch") };
+        let partition_data = partitions.iter().map(one).collect();
+        let topic_data = vec![TopicProduceData { name: "t", partition_data, ..Default::default() }];
+        request(ProduceRequest { acks, topic_data, ..Default::default() }, PRODUCE_VERSION, correlation_id)
+    }
+
+    fn published(base_offset: i64) -> Reply {
+        let part = PublishedPart { partition: 0, base_offset, count: 1, log_append_time: -1, log_start: 0 };
+        Reply::Published { level: Level::Appended, parts: Parts::One(part) }
+    }
+
+    /// Takes a step; the slot of the requests and how many there are.
+    fn begin(session: &mut Session, bytes: &[u8], out: &mut Output) -> Option<(u64, usize)> {
+        let (limits, greeting) = (Limits::default(), Greeting::default());
+        match session.step(bytes, out, &limits, &greeting).unwrap() {
+            Step::Requests { slot, requests, consumed } => {
+                assert_eq!(consumed, bytes.len());
+                Some((slot, requests.len()))
+            }
+            Step::Handled(consumed) => {
+                assert_eq!(consumed, bytes.len());
+                None
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Begins a request that the broker takes whole; its slot.
+    fn take(session: &mut Session, bytes: &[u8], out: &mut Output) -> u64 {
+        let (slot, count) = begin(session, bytes, out).expect("the broker is asked");
+        session.taken(count, true);
+        slot
+    }
+
+    /// The correlation ids of the answers that have left.
+    fn answered(out: &mut Output) -> Vec<i32> {
+        let mut sent = Vec::new();
+        out.drain(&mut sent, &mut Buffers::new(0), &mut 0).unwrap();
+        let (mut left, mut ids) = (&sent[..], Vec::new());
+        while let Some((size, rest)) = left.split_first_chunk::<4>() {
+            let (frame, behind) = rest.split_at(u32::from_be_bytes(*size) as usize);
+            ids.push(i32::from_be_bytes(*frame.first_chunk().unwrap()));
+            left = behind;
+        }
+        ids
+    }
+
+    #[test]
+    fn answers_leave_in_the_order_of_their_requests() {
+        let (mut session, mut out) = (session(), Output::default());
+        let slots: Vec<u64> = (0..3).map(|n| take(&mut session, &produce(n, -1, &[0]), &mut out)).collect();
+        session.reply(slots[2], published(2), &mut out);
+        session.reply(slots[1], published(1), &mut out);
+        assert!(answered(&mut out).is_empty() && session.in_flight() == 3);
+        session.reply(slots[0], published(0), &mut out);
+        assert_eq!(answered(&mut out), [0, 1, 2]);
+        assert_eq!(session.in_flight(), 0);
+    }
+
+    #[test]
+    fn a_request_is_answered_when_all_its_parts_are() {
+        let (mut session, mut out) = (session(), Output::default());
+        let slot = take(&mut session, &produce(7, -1, &[0, 1, 2]), &mut out);
+        for part in [2, 0] {
+            session.reply(slot + part, published(0), &mut out);
+            assert!(answered(&mut out).is_empty());
+        }
+        session.reply(slot + 1, published(0), &mut out);
+        assert_eq!(answered(&mut out), [7]);
+    }
+
+    #[test]
+    fn only_a_produce_begins_behind_a_produce() {
+        let (mut session, mut out) = (session(), Output::default());
+        let (limits, greeting) = (Limits::default(), Greeting::default());
+        let slot = take(&mut session, &produce(1, -1, &[0]), &mut out);
+        let metadata = request(MetadataRequest { topics: None, ..Default::default() }, 9, 2);
+        assert!(matches!(session.step(&metadata, &mut out, &limits, &greeting), Ok(Step::Blocked)));
+        assert!(session.is_blocked());
+        session.reply(slot, published(0), &mut out);
+        assert!(!session.is_blocked());
+        let slot = take(&mut session, &metadata, &mut out);
+        assert!(matches!(
+            session.step(&produce(3, 1, &[0]), &mut out, &limits, &greeting),
+            Ok(Step::Blocked)
+        ));
+        session.reply(slot, Reply::Topics(Vec::new()), &mut out);
+        assert_eq!(answered(&mut out), [1, 2]);
+    }
+
+    #[test]
+    fn parts_that_were_not_taken_are_offered_again_and_no_others() {
+        let (mut session, mut out) = (session(), Output::default());
+        let bytes = produce(1, -1, &[0, 1, 2]);
+        let (slot, count) = begin(&mut session, &bytes, &mut out).unwrap();
+        assert_eq!(count, 3);
+        session.taken(1, false);
+        session.reply(slot, published(0), &mut out);
+        let (again, count) = begin(&mut session, &bytes, &mut out).unwrap();
+        assert_eq!((again, count), (slot + 1, 2));
+        session.taken(2, true);
+        session.reply(slot + 2, published(0), &mut out);
+        session.reply(slot + 1, published(0), &mut out);
+        assert_eq!(answered(&mut out), [1]);
+        take(&mut session, &produce(2, -1, &[0]), &mut out);
+    }
+
+    #[test]
+    fn without_acks_there_is_no_answer_and_an_error_ends_the_connection() {
+        let (mut session, mut out) = (session(), Output::default());
+        let slot = take(&mut session, &produce(1, 0, &[0]), &mut out);
+        session.reply(slot, Reply::Silent, &mut out);
+        assert!(answered(&mut out).is_empty() && session.in_flight() == 0 && !session.closing);
+        let slot = take(&mut session, &produce(2, 0, &[0]), &mut out);
+        let late = take(&mut session, &produce(3, 1, &[0]), &mut out);
+        session.reply(slot, Reply::Refused(Refusal::new(ErrorCode::InvalidRecord, "x")), &mut out);
+        assert!(session.closing);
+        session.reply(late, published(0), &mut out);
+        assert!(answered(&mut out).is_empty() && session.in_flight() == 0);
+    }
+
+    #[test]
+    fn api_versions_of_the_future_is_answered_in_version_0_with_the_table() {
+        let (mut session, mut out) = (session(), Output::default());
+        let mut bytes = request(ApiVersionsRequest::default(), 4, 5);
+        bytes[6..8].copy_from_slice(&99i16.to_be_bytes());
+        assert_eq!(begin(&mut session, &bytes, &mut out), None);
+        let mut sent = Vec::new();
+        out.drain(&mut sent, &mut Buffers::new(0), &mut 0).unwrap();
+        let mut from = Reader::new(&sent[4..]);
+        assert_eq!(header::read_response(table::API_VERSIONS, 0, &mut from), Ok(5));
+        let Ok(Answer::ApiVersions(answer)) = Answer::decode(table::API_VERSIONS, 0, from.rest()) else {
+            panic!("an answer in version 0")
+        };
+        assert_eq!(answer.error_code, i16::from(KafkaError::UnsupportedVersion));
+        assert_eq!(answer.api_keys.len(), table::TABLE.len());
+    }
+
+    #[test]
+    fn what_cannot_be_read_ends_the_connection_and_says_why() {
+        let whole = produce(1, 1, &[0]);
+        let unknown = |at: usize, bytes: [u8; 2]| {
+            let mut request = whole.clone();
+            request[at..at + 2].copy_from_slice(&bytes);
+            request
+        };
+        for (bytes, word) in [
+            (vec![0xff; 4], "cannot hold a header"),
+            ([0, 0, 0, 9].to_vec(), "cannot hold a header"),
+            (i32::MAX.to_be_bytes().to_vec(), "socket.request.max.bytes"),
+            (unknown(4, [0, 120]), "API 120"),
+            (unknown(6, [0, 99]), "version 99 of Produce"),
+            (unknown(12, [0x7f, 0xff]), "a request header"),
+            (unknown(12, [0xff, 0xfe]), "a request header"),
+        ] {
+            let (mut session, mut out) = (session(), Output::default());
+            let (limits, greeting) = (Limits::default(), Greeting::default());
+            let violation = session.step(&bytes, &mut out, &limits, &greeting).unwrap_err();
+            assert!(violation.0.contains(word), "{}", violation.0);
+        }
+    }
+
+    #[test]
+    fn a_request_is_taken_when_its_last_byte_is_there() {
+        let whole = produce(1, 1, &[0]);
+        let (limits, greeting) = (Limits::default(), Greeting::default());
+        for cut in 0..whole.len() {
+            let (mut session, mut out) = (session(), Output::default());
+            let step = session.step(&whole[..cut], &mut out, &limits, &greeting);
+            let need = if cut < SIZE { SIZE } else { whole.len() };
+            assert!(matches!(step, Ok(Step::Partial(n)) if n == need), "{cut}: {step:?}");
+        }
+        let (mut session, mut out) = (session(), Output::default());
+        let step = session.step(&whole, &mut out, &limits, &greeting).unwrap();
+        let Step::Requests { requests, .. } = step else { panic!("{step:?}") };
+        assert!(matches!(requests[..], [Request::Publish(_)]));
+    }
 }
