@@ -30,6 +30,8 @@ pub mod message;
 pub mod metadata;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+#[cfg(test)]
+mod samples;
 pub mod sasl_handshake;
 pub mod table;
 pub mod wire;

@@ -254,3 +254,34 @@ impl Call<'_> {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_in_order_and_claim_what_we_read() {
+        assert!(TABLE.is_sorted_by(|a, b| a.key < b.key));
+        for api in TABLE {
+            assert!(api.versions.start() <= api.versions.end(), "{}", api.name);
+            assert!(api.claimed.start() <= api.versions.start(), "{}", api.name);
+            assert_eq!(api.claimed.end(), api.versions.end(), "{}", api.name);
+        }
+        let lies: Vec<_> =
+            TABLE.iter().filter(|api| api.claimed != api.versions).map(|api| api.name).collect();
+        assert_eq!(lies, ["Produce"]);
+        assert_eq!(find(API_VERSIONS).map(|api| api.name), Some("ApiVersions"));
+    }
+
+    #[test]
+    fn what_is_not_in_the_table_is_refused_whatever_its_bytes_say() {
+        for key in [-1, 4, i16::MAX] {
+            assert_eq!(Call::decode(key, 0, &[]), Err(Refused::Key));
+        }
+        for (key, version) in [(0, 2), (0, 14), (18, 5), (18, -1), (3, i16::MAX)] {
+            assert_eq!(Call::decode(key, version, &[]), Err(Refused::Version));
+            assert_eq!(Answer::decode(key, version, &[]), Err(Refused::Version));
+        }
+        assert!(is_flexible(18, 5) && !is_flexible(17, 1) && !is_flexible(4, 9));
+    }
+}
