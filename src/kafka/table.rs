@@ -284,4 +284,24 @@ mod tests {
         }
         assert!(is_flexible(18, 5) && !is_flexible(17, 1) && !is_flexible(4, 9));
     }
+
+    #[test]
+    fn the_page_lists_what_we_claim_and_nothing_else() {
+        const PAGE: &str = include_str!("../../docs/KAFKA.md");
+        let (_, section) = PAGE.split_once("## APIs and versions").expect("the section");
+        let rows = section
+            .lines()
+            .skip_while(|line| !line.starts_with('|'))
+            .take_while(|line| line.starts_with('|'));
+        let cells =
+            |row: &str| row.split('|').skip(1).take(3).map(|c| c.trim().to_owned()).collect::<Vec<_>>();
+        let page: Vec<_> = rows.skip(2).map(cells).collect();
+        let claims = |api: &Api| match (api.claimed.start(), api.claimed.end()) {
+            (first, last) if first == last => first.to_string(),
+            (first, last) => format!("{first} to {last}"),
+        };
+        let table: Vec<_> =
+            TABLE.iter().map(|api| vec![api.key.to_string(), api.name.to_owned(), claims(api)]).collect();
+        assert_eq!(page, table, "left: docs/KAFKA.md, right: TABLE");
+    }
 }
