@@ -71,3 +71,44 @@ pub fn write_response(key: i16, version: i16, correlation_id: i32, out: &mut Out
         Tags::default().write(out);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8]) -> Result<(RequestHeader<'_>, &[u8]), Malformed> {
+        let mut from = Reader::new(bytes);
+        let header = RequestHeader::read(&mut from)?;
+        Ok((header, from.rest()))
+    }
+
+    #[test]
+    fn a_flexible_request_has_tagged_fields_behind_its_client_id() {
+        let header = |key, version| RequestHeader { key, version, correlation_id: 7, client_id: Some("me") };
+        // Metadata is flexible from version 9 on. One tagged field that nobody knows.
+        let flexible = [0, 3, 0, 9, 0, 0, 0, 7, 0, 2, b'm', b'e', 1, 5, 1, 0xff, b'!'];
+        assert_eq!(read(&flexible), Ok((header(3, 9), &b"!"[..])));
+        let old = [0, 3, 0, 8, 0, 0, 0, 7, 0, 2, b'm', b'e', b'!'];
+        assert_eq!(read(&old), Ok((header(3, 8), &b"!"[..])));
+        let unknown = [0x70, 3, 0, 9, 0, 0, 0, 7, 0, 2, b'm', b'e', b'!'];
+        assert_eq!(read(&unknown), Ok((header(0x7003, 9), &b"!"[..])));
+        for cut in 0..16 {
+            assert_eq!(read(&flexible[..cut]), Err(Malformed::Short), "{cut} bytes");
+        }
+        let length_of_minus_two = [0, 3, 0, 9, 0, 0, 0, 7, 0xff, 0xfe];
+        assert_eq!(read(&length_of_minus_two), Err(Malformed::Length));
+    }
+
+    #[test]
+    fn an_answer_to_api_versions_has_the_old_header_in_every_version() {
+        for (key, version, expected) in
+            [(3, 8, &[0, 0, 0, 7][..]), (3, 9, &[0, 0, 0, 7, 0]), (18, 4, &[0, 0, 0, 7])]
+        {
+            let mut out = Out::default();
+            write_response(key, version, 7, &mut out);
+            assert_eq!(out.bytes, expected);
+            let mut from = Reader::new(expected);
+            assert_eq!((read_response(key, version, &mut from), from.end()), (Ok(7), Ok(())));
+        }
+    }
+}

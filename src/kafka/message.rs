@@ -234,3 +234,112 @@ macro_rules! message {
 }
 
 pub(crate) use message;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    message! {
+        Example<'a> {
+            name: &'a str;
+            [1..] count: i32 = -1;
+            [only ..=1, null 1..] note: Option<&'a str>;
+            [2.., tag 0] parts: Vec<Part>;
+            [2..=3, tag 2] last: Option<Part>;
+        }
+        Part {
+            number: i8;
+        }
+    }
+
+    fn layout(version: i16) -> Layout {
+        Layout { version, flexible: version >= 2 }
+    }
+
+    fn written(example: Example<'_>, version: i16) -> Vec<u8> {
+        let mut out = Out::default();
+        example.write(&mut out, layout(version));
+        out.bytes
+    }
+
+    fn read(bytes: &[u8], version: i16) -> Result<Example<'_>, Malformed> {
+        let mut from = Reader::new(bytes);
+        let example = Example::read(&mut from, layout(version))?;
+        from.end()?;
+        Ok(example)
+    }
+
+    fn example(note: Option<&str>) -> Example<'_> {
+        Example { name: "ab", count: 5, note, parts: vec![], last: None }
+    }
+
+    #[test]
+    fn the_example_above_is_true() {
+        let first = [0, 2, b'a', b'b', 0, 0, 0, 5, 0, 1, b'c'];
+        assert_eq!(written(example(Some("c")), 1), first);
+        assert_eq!(read(&first, 1), Ok(example(Some("c"))));
+        let second = [3, b'a', b'b', 0, 0, 0, 5, 0];
+        assert_eq!(written(example(None), 2), second);
+        assert_eq!(read(&second, 2), Ok(example(None)));
+    }
+
+    #[test]
+    fn a_field_that_does_not_travel_is_left_out_and_read_as_its_default() {
+        let bytes = written(example(Some("c")), 0);
+        assert_eq!(bytes, [0, 2, b'a', b'b', 0, 1, b'c']);
+        assert_eq!(read(&bytes, 0).map(|e| e.count), Ok(-1));
+        let ignored = Example { last: Some(Part { number: 7 }), ..example(None) };
+        assert_eq!(written(ignored, 4), written(example(None), 4));
+    }
+
+    #[test]
+    fn tagged_fields_travel_when_they_differ_from_their_default() {
+        let parts = vec![Part { number: 1 }, Part { number: 2 }];
+        let full =
+            || Example { parts: vec![Part { number: 1 }], last: Some(Part { number: 7 }), ..example(None) };
+        let bytes = written(full(), 3);
+        let fields = [2, 0, 3, 2, 1, 0, 2, 3, 1, 7, 0];
+        assert_eq!(bytes, [&[3, b'a', b'b', 0, 0, 0, 5], &fields[..]].concat());
+        assert_eq!(read(&bytes, 3), Ok(full()));
+        assert_ne!(written(Example { parts, ..example(None) }, 3), bytes);
+    }
+
+    #[test]
+    fn unknown_tagged_fields_are_skipped_and_so_are_those_of_another_version() {
+        let known = written(example(None), 4);
+        let more = [&known[..known.len() - 1], &[2, 1, 1, 0xff, 2, 3, 1, 7, 0]].concat();
+        assert_eq!(read(&more, 4), Ok(example(None)), "field 1 never was, field 2 is no more");
+        assert_eq!(read(&more, 3).map(|e| e.last), Ok(Some(Part { number: 7 })));
+    }
+
+    #[test]
+    fn null_is_read_in_the_versions_that_allow_it() {
+        let in_version_1 = [0, 0, 0, 0, 0, 5, 0xff, 0xff];
+        assert_eq!(read(&in_version_1, 1).map(|e| e.note), Ok(None));
+        let in_version_0 = [0, 0, 0xff, 0xff];
+        assert_eq!(read(&in_version_0, 0), Err(Malformed::Null));
+    }
+
+    #[test]
+    #[should_panic(expected = "a value that version 2 cannot carry")]
+    fn losing_what_matters_is_a_bug() {
+        written(example(Some("c")), 2);
+    }
+
+    #[test]
+    #[should_panic(expected = "null in version 0")]
+    fn null_where_it_is_not_allowed_is_a_bug() {
+        written(example(None), 0);
+    }
+
+    #[test]
+    fn shapes_are_what_the_brackets_say() {
+        let shape = |name| Example::FIELDS.iter().find(|f| f.0 == name).expect("a field").1;
+        assert_eq!(shape("name"), Shape::ALWAYS);
+        assert_eq!(
+            shape("note"),
+            Shape { versions: (0, 1), null: (1, i16::MAX), only: true, ..Shape::ALWAYS }
+        );
+        assert_eq!(shape("last"), Shape { versions: (2, 3), tag: Some(2), ..Shape::ALWAYS });
+    }
+}

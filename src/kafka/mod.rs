@@ -33,6 +33,8 @@ pub mod metadata;
 pub mod offset_for_leader_epoch;
 pub mod plan;
 pub mod produce;
+#[cfg(test)]
+mod samples;
 pub mod sasl_handshake;
 mod session;
 pub mod table;

@@ -254,3 +254,54 @@ impl Call<'_> {
         out
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_are_in_order_and_claim_what_we_read() {
+        assert!(TABLE.is_sorted_by(|a, b| a.key < b.key));
+        for api in TABLE {
+            assert!(api.versions.start() <= api.versions.end(), "{}", api.name);
+            assert!(api.claimed.start() <= api.versions.start(), "{}", api.name);
+            assert_eq!(api.claimed.end(), api.versions.end(), "{}", api.name);
+        }
+        let lies: Vec<_> =
+            TABLE.iter().filter(|api| api.claimed != api.versions).map(|api| api.name).collect();
+        assert_eq!(lies, ["Produce"]);
+        assert_eq!(find(API_VERSIONS).map(|api| api.name), Some("ApiVersions"));
+    }
+
+    #[test]
+    fn what_is_not_in_the_table_is_refused_whatever_its_bytes_say() {
+        for key in [-1, 4, i16::MAX] {
+            assert_eq!(Call::decode(key, 0, &[]), Err(Refused::Key));
+        }
+        for (key, version) in [(0, 2), (0, 14), (18, 5), (18, -1), (3, i16::MAX)] {
+            assert_eq!(Call::decode(key, version, &[]), Err(Refused::Version));
+            assert_eq!(Answer::decode(key, version, &[]), Err(Refused::Version));
+        }
+        assert!(is_flexible(18, 5) && !is_flexible(17, 1) && !is_flexible(4, 9));
+    }
+
+    #[test]
+    fn the_page_lists_what_we_claim_and_nothing_else() {
+        const PAGE: &str = include_str!("../../docs/KAFKA.md");
+        let (_, section) = PAGE.split_once("## APIs and versions").expect("the section");
+        let rows = section
+            .lines()
+            .skip_while(|line| !line.starts_with('|'))
+            .take_while(|line| line.starts_with('|'));
+        let cells =
+            |row: &str| row.split('|').skip(1).take(3).map(|c| c.trim().to_owned()).collect::<Vec<_>>();
+        let page: Vec<_> = rows.skip(2).map(cells).collect();
+        let claims = |api: &Api| match (api.claimed.start(), api.claimed.end()) {
+            (first, last) if first == last => first.to_string(),
+            (first, last) => format!("{first} to {last}"),
+        };
+        let table: Vec<_> =
+            TABLE.iter().map(|api| vec![api.key.to_string(), api.name.to_owned(), claims(api)]).collect();
+        assert_eq!(page, table, "left: docs/KAFKA.md, right: TABLE");
+    }
+}

@@ -484,3 +484,180 @@ impl<'a> Field<'a> for Records<'a> {
         matches!(self, Records::Null)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OLD: Layout = Layout { version: 0, flexible: false };
+    const FLEXIBLE: Layout = Layout { version: 1, flexible: true };
+
+    fn written<'a>(value: impl Field<'a>, layout: Layout) -> Vec<u8> {
+        let mut out = Out::default();
+        value.write(&mut out, layout);
+        out.to_vec()
+    }
+
+    fn read<'a, F: Field<'a>>(bytes: &'a [u8], layout: Layout) -> Result<F, Malformed> {
+        let mut from = Reader::new(bytes);
+        let value = F::read(&mut from, layout)?;
+        from.end()?;
+        Ok(value)
+    }
+
+    #[track_caller]
+    fn travels<'a, F: Field<'a> + Clone + PartialEq + std::fmt::Debug>(
+        value: F,
+        layout: Layout,
+        bytes: &'a [u8],
+    ) {
+        assert_eq!(written(value.clone(), layout), bytes);
+        assert_eq!(read(bytes, layout), Ok(value));
+        for cut in 0..bytes.len() {
+            assert_eq!(read::<F>(&bytes[..cut], layout).err(), Some(Malformed::Short), "{cut} bytes");
+        }
+    }
+
+    #[test]
+    fn values_travel_as_the_drawing_shows() {
+        travels("ab", OLD, &[0, 2, b'a', b'b']);
+        travels("ab", FLEXIBLE, &[3, b'a', b'b']);
+        travels(None::<&str>, OLD, &[0xff, 0xff]);
+        travels(None::<&str>, FLEXIBLE, &[0]);
+        travels(vec![7i32], OLD, &[0, 0, 0, 1, 0, 0, 0, 7]);
+        travels(vec![7i32], FLEXIBLE, &[2, 0, 0, 0, 7]);
+        travels(None::<Vec<i32>>, OLD, &[0xff; 4]);
+        travels(Some(vec![Some(Text::from("x")), None]), FLEXIBLE, &[3, 2, b'x', 0]);
+        travels(&b"ab"[..], OLD, &[0, 0, 0, 2, b'a', b'b']);
+        travels(None::<&[u8]>, FLEXIBLE, &[0]);
+    }
+
+    #[test]
+    fn numbers_are_big_endian_and_look_the_same_in_both_layouts() {
+        for layout in [OLD, FLEXIBLE] {
+            travels(-2i8, layout, &[0xfe]);
+            travels(-2i16, layout, &[0xff, 0xfe]);
+            travels(65_534u16, layout, &[0xff, 0xfe]);
+            travels(0x0102_0304i32, layout, &[1, 2, 3, 4]);
+            travels(0xf102_0304u32, layout, &[0xf1, 2, 3, 4]);
+            travels(-1i64, layout, &[0xff; 8]);
+            travels(1.0f64, layout, &[0x3f, 0xf0, 0, 0, 0, 0, 0, 0]);
+            travels(true, layout, &[1]);
+            travels(Uuid([9; 16]), layout, &[9; 16]);
+            assert_eq!(read(&[0x80], layout), Ok(true), "as Kafka reads it");
+        }
+    }
+
+    #[test]
+    fn there_is_one_way_to_write_a_varint() {
+        let varint = |bytes: &[u8]| Reader::new(bytes).varint();
+        let grows =
+            [0, 1, 127, 128, 16_383, 16_384, (1 << 21) - 1, 1 << 21, (1 << 28) - 1, 1 << 28, u32::MAX];
+        for (value, length) in grows.into_iter().zip([1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]) {
+            let mut out = Out::default();
+            out.varint(value);
+            assert_eq!((varint(&out.bytes), out.len()), (Ok(value), length));
+        }
+        assert_eq!(varint(&[0xff, 0xff, 0xff, 0xff, 0x1f]), Err(Malformed::Varint), "33 bits");
+        assert_eq!(varint(&[0x81, 0x80, 0x80, 0x80, 0x80, 0]), Err(Malformed::Varint), "six bytes");
+        assert_eq!(varint(&[0x81, 0]), Err(Malformed::Varint), "a byte more than it takes");
+        assert_eq!(varint(&[0x81]), Err(Malformed::Short));
+    }
+
+    #[test]
+    fn text_that_is_null_or_too_long_or_not_utf8_is_refused() {
+        assert_eq!(read::<&str>(&[0xff, 0xff], OLD), Err(Malformed::Null));
+        assert_eq!(read::<&str>(&[0], FLEXIBLE), Err(Malformed::Null));
+        assert_eq!(read::<Option<&str>>(&[0xff, 0xfe], OLD), Err(Malformed::Length));
+        assert_eq!(read::<&[u8]>(&[0x80, 0, 0, 0], OLD), Err(Malformed::Length));
+        assert_eq!(read::<Text<'_>>(&[0, 1, 0xff], OLD), Err(Malformed::NotUtf8));
+        let mut longest = Out::default();
+        longest.varint(MAX_TEXT as u32 + 1);
+        longest.bytes.extend(vec![b'x'; MAX_TEXT]);
+        assert_eq!(read::<&str>(&longest.bytes, FLEXIBLE).map(str::len), Ok(MAX_TEXT));
+        let mut longer = Out::default();
+        longer.varint(MAX_TEXT as u32 + 2);
+        longer.bytes.extend(vec![b'x'; MAX_TEXT + 1]);
+        assert_eq!(read::<&str>(&longer.bytes, FLEXIBLE), Err(Malformed::Length));
+    }
+
+    #[test]
+    fn text_that_is_too_long_to_be_written_is_cut_between_characters() {
+        let text = "ß".repeat(MAX_TEXT);
+        for layout in [OLD, FLEXIBLE] {
+            let bytes = written(text.as_str(), layout);
+            assert_eq!(read::<&str>(&bytes, layout), Ok(&text[..MAX_TEXT - 1]));
+        }
+    }
+
+    #[test]
+    fn an_array_takes_no_memory_for_items_that_are_not_there() {
+        assert_eq!(read::<Vec<i64>>(&[0x7f, 0xff, 0xff, 0xff, 1, 2], OLD), Err(Malformed::Short));
+        assert_eq!(read::<Vec<i64>>(&[0xff, 0xff, 0xff, 0xff, 0xf, 1, 2], FLEXIBLE), Err(Malformed::Short));
+        assert_eq!(read::<Vec<i64>>(&[0xff; 4], OLD), Err(Malformed::Null));
+        assert_eq!(read::<Vec<i64>>(&[0xff, 0xff, 0xff, 0xfe], OLD), Err(Malformed::Length));
+    }
+
+    #[test]
+    fn all_arrays_of_a_message_share_one_budget() {
+        let inner = written(vec![1i8; 999], OLD);
+        let outer = |items: u32| [&items.to_be_bytes(), inner.repeat(items as usize).as_slice()].concat();
+        assert_eq!(read::<Vec<Vec<i8>>>(&outer(100), OLD).map(|all| all.len()), Ok(100));
+        assert_eq!(read::<Vec<Vec<i8>>>(&outer(101), OLD), Err(Malformed::TooMany));
+        let flat = [&(MAX_ITEMS as u32 + 1).to_be_bytes(), vec![0; MAX_ITEMS + 1].as_slice()].concat();
+        assert_eq!(read::<Vec<i8>>(&flat, OLD), Err(Malformed::TooMany));
+    }
+
+    #[test]
+    fn tagged_fields_are_skipped_or_read_but_must_be_in_order_and_of_their_size() {
+        let sum = |bytes: &[u8]| {
+            let (mut from, mut sum) = (Reader::new(bytes), 0);
+            from.tagged(|number, from| {
+                if number == 2 {
+                    sum += i16::read(from, FLEXIBLE)?;
+                }
+                Ok(number == 2)
+            })?;
+            Ok((sum, from.rest().len()))
+        };
+        assert_eq!(sum(&[0, 9]), Ok((0, 1)));
+        assert_eq!(sum(&[3, 0, 1, 0xff, 2, 2, 0, 5, 7, 0, 9, 9]), Ok((5, 2)));
+        assert_eq!(sum(&[1, 2, 3, 0, 5, 0]), Err(Malformed::Trailing), "a byte more than the field");
+        assert_eq!(sum(&[1, 2, 1, 0, 5]), Err(Malformed::Short), "not beyond the size");
+        assert_eq!(sum(&[2, 2, 2, 0, 5, 2, 2, 0, 5]), Err(Malformed::Tagged), "twice");
+        assert_eq!(sum(&[2, 5, 0, 2, 2, 0, 5]), Err(Malformed::Tagged), "descending");
+        assert_eq!(
+            sum(&[0xff, 0xff, 0xff, 0xff, 0xf, 0, 0]),
+            Err(Malformed::Short),
+            "many that are not there"
+        );
+        let mut large = vec![1, 9, 0x81, 0x80, 8];
+        large.extend(vec![0; MAX_TAGGED + 1]);
+        assert_eq!(sum(&large), Err(Malformed::Tagged));
+        large[2..5].copy_from_slice(&[0x80, 0x80, 8]);
+        assert_eq!(sum(&large), Ok((0, 1)));
+    }
+
+    #[test]
+    fn records_leave_from_where_they_are_between_the_other_bytes() {
+        let chunk =
+            |bytes: &[u8]| Records::Chunk(Chunk::Owned { bytes: bytes.to_vec(), from: 1, to: bytes.len() });
+        let mut out = Out::frame();
+        chunk(b"-first").write(&mut out, OLD);
+        1i8.write(&mut out, OLD);
+        chunk(b"-second").write(&mut out, FLEXIBLE);
+        Records::Null.write(&mut out, OLD);
+        Records::default().write(&mut out, FLEXIBLE);
+        out.seal();
+        assert_eq!(out.chunks.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [8, 10]);
+
+        let expected = b"\0\0\0\x16\0\0\0\x05first\x01\x07second\xff\xff\xff\xff\x01";
+        assert_eq!((out.to_vec().as_slice(), out.len()), (&expected[..], expected.len()));
+        let mut output = Output::default();
+        out.send(&mut output);
+        let (mut sent, mut written) = (Vec::new(), 0);
+        let mut pool = crate::chunk::Buffers::new(0);
+        output.drain(&mut sent, &mut pool, &mut written).expect("a Vec takes everything");
+        assert_eq!(sent, expected);
+    }
+}
