@@ -634,10 +634,10 @@ mod tests {
             gathered = tail;
         }
         assert_eq!(writes, 2);
-        assert!(turn.partition.log.end_offset() < clients.into(), "the rest waits for the end of the turn");
+        assert!(turn.partition.log.end_offset() < i64::from(clients), "the rest waits for the end of the turn");
 
         turn.end();
-        assert_eq!(turn.partition.log.end_offset(), clients.into());
+        assert_eq!(turn.partition.log.end_offset(), i64::from(clients));
         assert_eq!(turn.metrics.appended_records, clients.into());
         assert!(turn.replies.iter().all(|&(client, level, _)| client % 2 == 0 && level == Level::Appended));
         turn.sync();

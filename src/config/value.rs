@@ -41,7 +41,7 @@ pub enum Kind {
     Path,
     /// Addresses with ports, separated by commas.
     Addresses,
-    /// A host and a port that others are told, or nothing.
+    /// A host and a port that others are told, or `none`.
     Endpoint,
 }
 
@@ -87,6 +87,8 @@ impl Bounds {
     }
 }
 
+/// A [`Kind::Endpoint`] that is not set.
+const NOBODY: &str = "none";
 /// A [`Kind::Ratio`] of 1.
 pub const WHOLE: f64 = 1e6;
 const SIZES: [(&str, i64); 5] =
@@ -155,7 +157,9 @@ impl Kind {
             (_, Value::Addresses(list)) => {
                 list.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",")
             }
-            (_, Value::Endpoint(address)) => address.as_ref().map(Address::to_string).unwrap_or_default(),
+            (_, Value::Endpoint(address)) => {
+                address.as_ref().map_or_else(|| NOBODY.to_owned(), Address::to_string)
+            }
         }
     }
 
@@ -181,7 +185,7 @@ impl Kind {
             Kind::Choice(words) => words.join(", "),
             Kind::Path => "a path".into(),
             Kind::Addresses => "addresses with ports".into(),
-            Kind::Endpoint => "a host with a port, or nothing".into(),
+            Kind::Endpoint => format!("a host with a port, or {NOBODY}"),
         }
     }
 
@@ -233,7 +237,7 @@ fn parse_addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
 
 /// `host:port`, also behind Kafka's `PLAINTEXT://`.
 fn parse_endpoint(text: &str) -> Result<Option<Address>, String> {
-    if text.is_empty() {
+    if text == NOBODY {
         return Ok(None);
     }
     let wrong = || format!("{text:?} is not a host with a port, such as broker.example:9092");
@@ -359,8 +363,8 @@ mod tests {
             let plain = Kind::Endpoint.plain(&Value::Endpoint(Some(address)));
             assert_eq!(plain, text.trim_start_matches("PLAINTEXT://"));
         }
-        assert_eq!(Kind::Endpoint.parse(""), Ok(Value::Endpoint(None)));
-        for wrong in ["a", "a:", "a:0", "a:65536", ":1", "::1:9092", "SSL://a:1", "a:1,b:2", "a b:1"] {
+        assert_eq!(Kind::Endpoint.parse("none"), Ok(Value::Endpoint(None)));
+        for wrong in ["", "a", "a:", "a:0", "a:65536", ":1", "::1:9092", "SSL://a:1", "a:1,b:2", "a b:1"] {
             assert!(Kind::Endpoint.parse(wrong).is_err(), "{wrong}");
         }
     }
