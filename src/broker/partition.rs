@@ -658,6 +658,58 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_that_is_sent_again_is_answered_with_its_first_offset_when_that_is_durable() {
+        let mut turn = Turn::begin();
+        let batch = |sequence| {
+            let mut bytes = Vec::new();
+            let mut builder = Builder::open(&mut bytes, NOW.wall);
+            builder.push(&mut bytes, NOW.wall, None, Some(&[1]), std::iter::empty());
+            let by = batch::ProducerSequence { producer_id: 9, epoch: 0, base_sequence: sequence };
+            builder.close(&mut bytes, 0, -1, Some(by));
+            bytes
+        };
+        let mut slot = 0;
+        let mut send = |turn: &mut Turn, sequence, level| {
+            let to = ReplyTo { conn: ConnId { key: 1, generation: 1 }, slot };
+            slot += 1;
+            let Turn { partition, acks, metrics, .. } = turn;
+            partition.append_batch(AckTo::Client(to), level, &batch(sequence), NOW, acks, metrics);
+            turn.hear();
+        };
+        let of = |turn: &Turn| turn.replies.iter().map(|r| (r.0, r.1, r.2.base_offset)).collect::<Vec<_>>();
+        // Sent again in the same turn, before it is written; then when it is written; then when it is durable.
+        send(&mut turn, 0, Level::Durable);
+        send(&mut turn, 1, Level::Appended);
+        send(&mut turn, 0, Level::Appended);
+        assert_eq!(of(&turn), []);
+        turn.end();
+        assert_eq!(of(&turn), [(1, Level::Appended, 1), (2, Level::Appended, 0)]);
+        send(&mut turn, 0, Level::Durable);
+        send(&mut turn, 1, Level::Durable);
+        assert_eq!(turn.replies.len(), 2);
+        turn.sync();
+        let durable = [(0, Level::Durable, 0), (3, Level::Durable, 0), (4, Level::Durable, 1)];
+        assert_eq!(of(&turn)[2..], durable);
+        send(&mut turn, 0, Level::Durable);
+        assert_eq!(of(&turn)[5..], [(5, Level::Durable, 0)]);
+        assert_eq!((turn.partition.next_offset, turn.metrics.duplicate_batches), (2, 4));
+    }
+
+    #[test]
+    fn a_reply_tells_the_brokers_clock_and_the_log_start_offset() {
+        let mut turn = Turn::begin();
+        turn.publish(1, Level::Appended);
+        turn.end();
+        turn.partition.log.trim(1);
+        turn.partition.rules.log_append_time = true;
+        turn.publish(2, Level::Appended);
+        turn.publish(7, Level::Appended);
+        turn.end();
+        let told: Vec<_> = turn.replies.iter().map(|r| (r.2.log_append_time, r.2.log_start)).collect();
+        assert_eq!(told, [(-1, 0), (NOW.wall, 1), (NOW.wall, 1)]);
+    }
+
+    #[test]
     fn a_tail_below_the_bound_waits_for_the_end_of_the_turn() {
         let mut turn = Turn::begin();
         turn.publish(1, Level::Appended);
