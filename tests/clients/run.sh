@@ -18,7 +18,7 @@ export KRAPPY_CLIENTS_CACHE=$cache
 # Seconds that one client may take.
 patience=${CLIENT_SECONDS:-600}
 
-clients=(confluent kafka-python aiokafka)
+clients=(confluent kafka-python aiokafka kafkajs)
 
 main() {
     local binary= broker= install_only=
@@ -54,6 +54,7 @@ main() {
 folder_of() {
     case $1 in
     confluent | kafka-python | aiokafka) echo python ;;
+    kafkajs) echo node ;;
     *) echo "run.sh: no client $1; there are: ${clients[*]}" >&2 && exit 64 ;;
     esac
 }
@@ -66,6 +67,7 @@ scenarios_of() {
 command_of() {
     case $1 in
     confluent | kafka-python | aiokafka) echo "$(home_of python)/bin/python -B $here/python/with_${1//-/_}.py" ;;
+    kafkajs) echo "env NODE_PATH=$(home_of node)/node_modules node $here/node/kafkajs.js" ;;
     esac
 }
 
@@ -82,6 +84,16 @@ install_python() {
     python3 -m venv "$home"
     "$home/bin/pip" install --quiet --disable-pip-version-check --no-deps --only-binary :all: \
         -r "$here/python/requirements.txt"
+    touch "$home/complete"
+}
+
+install_node() {
+    local home
+    home=$(home_of node)
+    [ ! -e "$home/complete" ] || return 0
+    mkdir -p "$home"
+    cp "$here"/node/package{,-lock}.json "$home"
+    npm ci --prefix "$home" --ignore-scripts --no-audit --no-fund --loglevel=error >&2
     touch "$home/complete"
 }
 
@@ -114,28 +126,27 @@ start_broker() {
 
 # Runs in a process of its own. Prints the address once; a broker that dies of anything but SIGKILL is a failure.
 supervise() {
-    local binary=$1 address=127.0.0.1:0 word status
-    trap 'kill "$(cat "$BROKER_PID")" 2>/dev/null; stopping=yes' TERM
-    while [ -z "${stopping:-}" ]; do
+    local binary=$1 address=127.0.0.1:0 word pid status
+    while [ ! -e "$work/stopping" ]; do
         exec {output}< <(exec "$binary" --data-dir "$work/data" --listen "$address" 2>>"$work/broker.log")
-        local pid=$!
+        pid=$!
         read -r -t 60 word address <&"$output" && [ "$word" = READY ] || { kill -9 "$pid" || true; exit 1; }
         echo "$pid" >"$BROKER_PID.new" && mv "$BROKER_PID.new" "$BROKER_PID"
         echo "$address"
+        # It may have been killed, and started again, in the moment in which it is stopped.
+        [ ! -e "$work/stopping" ] || kill "$pid" || true
         status=0
         wait "$pid" || status=$?
-        # A signal to this shell ends its wait early.
-        if [ -n "${stopping:-}" ]; then wait "$pid" || true; fi
-        [ "$status" -eq 137 ] || [ -n "${stopping:-}" ] || {
-            echo "FAIL broker ended with status $status: $(tail -n 3 "$work/broker.log" | tr '\n' ' ')" >>"$work/results"
-        }
         exec {output}<&-
+        [ "$status" -eq 137 ] || [ -e "$work/stopping" ] ||
+            echo "FAIL broker ended with status $status: $(tail -n 3 "$work/broker.log" | tr '\n' ' ')" >>"$work/results"
     done
 }
 
 stop_broker() {
     [ -n "$supervisor" ] || return 0
-    kill "$supervisor" 2>/dev/null || true
+    touch "$work/stopping"
+    kill "$(cat "$BROKER_PID")" 2>/dev/null || true
     wait "$supervisor" 2>/dev/null || true
     supervisor=
 }
