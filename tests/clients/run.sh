@@ -18,7 +18,7 @@ export KRAPPY_CLIENTS_CACHE=$cache
 # Seconds that one client may take.
 patience=${CLIENT_SECONDS:-600}
 
-clients=(confluent kafka-python aiokafka kafkajs)
+clients=(confluent kafka-python aiokafka kafkajs franz-go sarama)
 
 main() {
     local binary= broker= install_only=
@@ -55,6 +55,7 @@ folder_of() {
     case $1 in
     confluent | kafka-python | aiokafka) echo python ;;
     kafkajs) echo node ;;
+    franz-go | sarama) echo go ;;
     *) echo "run.sh: no client $1; there are: ${clients[*]}" >&2 && exit 64 ;;
     esac
 }
@@ -68,6 +69,7 @@ command_of() {
     case $1 in
     confluent | kafka-python | aiokafka) echo "$(home_of python)/bin/python -B $here/python/with_${1//-/_}.py" ;;
     kafkajs) echo "env NODE_PATH=$(home_of node)/node_modules node $here/node/kafkajs.js" ;;
+    franz-go | sarama) echo "$(home_of go)/clients $1" ;;
     esac
 }
 
@@ -95,6 +97,13 @@ install_node() {
     cp "$here"/node/package{,-lock}.json "$home"
     npm ci --prefix "$home" --ignore-scripts --no-audit --no-fund --loglevel=error >&2
     touch "$home/complete"
+}
+
+install_go() {
+    local home
+    home=$(home_of go)
+    # Go itself knows whether there is anything to build.
+    (cd "$here/go" && GOFLAGS=-mod=readonly go build -o "$home/clients" .)
 }
 
 # Runs one client and collects its lines. A client that ends without saying that it is done has failed.
