@@ -32,6 +32,7 @@ port=${listen##*:}
 [ "$port" != 0 ] || port=${free% *}
 controller=127.0.0.1:${free#* }
 
+# Where tests/clients/run.sh puts them, too.
 jars=$cache/oracle-$(sha256sum "$pom" | cut -c1-16)
 if [ ! -e "$jars/complete" ]; then
     mvn -q -B -f "$pom" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$jars" >&2

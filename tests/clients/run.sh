@@ -18,7 +18,7 @@ export KRAPPY_CLIENTS_CACHE=$cache
 # Seconds that one client may take.
 patience=${CLIENT_SECONDS:-600}
 
-clients=(confluent kafka-python aiokafka kafkajs franz-go sarama)
+clients=(kcat confluent kafka-python aiokafka kafkajs franz-go sarama java-4.1 java-3.9 tools)
 
 main() {
     local binary= broker= install_only=
@@ -56,6 +56,9 @@ folder_of() {
     confluent | kafka-python | aiokafka) echo python ;;
     kafkajs) echo node ;;
     franz-go | sarama) echo go ;;
+    kcat) echo kcat ;;
+    java-4.1 | tools) echo oracle ;;
+    java-3.9) echo java ;;
     *) echo "run.sh: no client $1; there are: ${clients[*]}" >&2 && exit 64 ;;
     esac
 }
@@ -70,6 +73,14 @@ command_of() {
     confluent | kafka-python | aiokafka) echo "$(home_of python)/bin/python -B $here/python/with_${1//-/_}.py" ;;
     kafkajs) echo "env NODE_PATH=$(home_of node)/node_modules node $here/node/kafkajs.js" ;;
     franz-go | sarama) echo "$(home_of go)/clients $1" ;;
+    kcat) echo "$here/kcat/kcat.sh" ;;
+    java-*)
+        local folder
+        folder=$(folder_of "$1")
+        echo "java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dlog4j2.level=OFF" \
+            "-cp $(home_of "$folder")/classes:$(jars_of "$folder") Scenarios"
+        ;;
+    tools) echo "env CLASSPATH=$(jars_of oracle) $here/java/tools.sh" ;;
     esac
 }
 
@@ -106,6 +117,36 @@ install_go() {
     (cd "$here/go" && GOFLAGS=-mod=readonly go build -o "$home/clients" .)
 }
 
+# From the system: scripts/install-test-deps.sh installs it.
+install_kcat() {
+    command -v kcat >/dev/null || { echo "run.sh: no kcat: scripts/install-test-deps.sh installs it" >&2 && exit 69; }
+}
+
+install_java() {
+    install_jars java
+}
+
+install_oracle() {
+    install_jars oracle
+}
+
+# The jars of a pom.xml, and the scenarios compiled against them.
+install_jars() {
+    local home
+    home=$(home_of "$1")
+    if [ ! -e "$home/complete" ]; then
+        mvn -q -B -f "$here/$1/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$home" >&2
+        touch "$home/complete"
+    fi
+    if [ ! "$home/classes/Scenarios.class" -nt "$here/java/Scenarios.java" ]; then
+        javac -d "$home/classes" -cp "$(jars_of "$1")" "$here/java/Scenarios.java"
+    fi
+}
+
+jars_of() {
+    printf '%s:' "$(home_of "$1")"/*.jar
+}
+
 # Runs one client and collects its lines. A client that ends without saying that it is done has failed.
 run_client() {
     local client=$1 scenarios=$2 begun=$SECONDS line finished=
@@ -113,7 +154,7 @@ run_client() {
         case $line in
         done) finished=yes ;;
         ok\ * | FAIL\ *) echo "${line%% *} $client ${line#* }" | tee -a "$work/results" ;;
-        *) echo "  $client: $line" ;;
+        *) echo "$line" >>"$work/$client.err" ;;
         esac
     done < <(timeout --kill-after=10 "$patience" $(command_of "$client") $scenarios 2>"$work/$client.err" || true)
     if [ -z "$finished" ]; then

@@ -18,7 +18,9 @@ type franz struct {
 }
 
 func newFranz(broker string) Client {
-	return &franz{broker, kadm.NewClient(got(kgo.NewClient(kgo.SeedBrokers(broker))))}
+	// The library keeps what it knows of topics for five seconds by default, which is long for who waits for a change.
+	fresh := kgo.MetadataMinAge(50 * time.Millisecond)
+	return &franz{broker, kadm.NewClient(got(kgo.NewClient(kgo.SeedBrokers(broker), fresh)))}
 }
 
 func (f *franz) Send(topic string, records []Record, how How) ([]Record, error) {

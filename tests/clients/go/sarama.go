@@ -36,8 +36,9 @@ func (s saramaClient) Send(topic string, records []Record, how How) ([]Record, e
 		config.Producer.Idempotent = true
 		// What the library demands for it.
 		config.Net.MaxOpenRequests = 1
-		// By default it gives up after three tenths of a second.
+		// By default it gives up after a second.
 		config.Producer.Retry.Max = 300
+		config.Metadata.Retry.Max = 300
 	}
 	producer, err := sarama.NewAsyncProducer(s.brokers, config)
 	if err != nil {
