@@ -80,7 +80,7 @@ scenario_metadata() {
     echo one | send "$1"
     must_say "topic \"$1\" with 1 partitions" kcat -b "$BROKER" -L -t "$1"
     must_say "$BROKER" kcat -b "$BROKER" -L
-    equal "$(kcat -b "$BROKER" -L -J -t "$1" | grep -o '"partition":0,"leader":[0-9]*' | head -c 22)" '"partition":0,"leader":'
+    kcat -b "$BROKER" -L -J -t "$1" | grep -q '"partition":0,"leader":[0-9]'
 }
 
 scenario_unknown_topic() {
@@ -95,18 +95,18 @@ scenario_idempotent() {
     cmp sent back
 }
 
-# No loss, no duplicate, and order is kept.
+# No loss, no duplicate, and order is kept. Without -E the tool ends when no broker is left.
 scenario_crash() {
     seq -f 'a line that is long enough for many batches %.0f' 300000 >sent
-    echo >empty
-    send "$1" <empty
-    send "$1" -X enable.idempotence=true -X batch.num.messages=1000 -X linger.ms=0 <sent &
+    echo first >first
+    send "$1" <first
+    send "$1" -E -X enable.idempotence=true -X batch.num.messages=1000 -X linger.ms=0 <sent &
     local producer=$!
     until [ "$(offset "$1" -1)" -gt 1000 ]; do kill -0 "$producer"; done
     kill_broker
     wait "$producer"
     read_all "$1" >back
-    cat empty sent | cmp - back
+    cat first sent | cmp - back
 }
 
 run_scenarios "$@"
