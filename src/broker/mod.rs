@@ -198,6 +198,10 @@ impl Broker {
             Request::ListOffsets { topic, partition, leader_epoch, at } => {
                 self.list_offsets(to, topic, partition, leader_epoch, at)
             }
+            Request::OffsetForLeaderEpoch { topic, partition, current, epoch } => {
+                self.epoch_end(to, topic, partition, current, epoch)
+            }
+            Request::DescribeProducers { topic, partition } => self.describe_producers(to, topic, partition),
             Request::CreateTopic { topic, partitions, settings, validate_only } => {
                 self.create_topic(to, topic, partitions, &settings, validate_only)
             }

@@ -1,4 +1,5 @@
-//! Offsets of partitions: looked up, by name or by time, and the log start offset moved up.
+//! Offsets of partitions: looked up, by name, time or leader epoch, and the log start offset moved up; and whose
+//! records they hold.
 //!
 //! Invariant: a new log start offset is durable before it is answered; no position that is given out lies outside what
 //! readers may see, except where the client has named it itself.
@@ -7,7 +8,9 @@ use std::collections::BTreeMap;
 
 use super::parked::ParkId;
 use super::{Broker, Taken};
-use crate::api::{At, ErrorCode, PartitionKey, Position, Refusal, Reply, ReplyTo, TopicKey, TopicRef};
+use crate::api::{
+    At, ErrorCode, PartitionKey, Position, ProducerState, Refusal, Reply, ReplyTo, TopicKey, TopicRef,
+};
 use crate::worker::Job;
 
 /// Questions about timestamps that workers are answering.
@@ -113,6 +116,42 @@ impl Broker {
         Taken::Yes
     }
 
+    /// Where a leader epoch ends in a partition.
+    pub(super) fn epoch_end(
+        &mut self,
+        to: ReplyTo,
+        topic: &str,
+        number: i32,
+        current: i32,
+        epoch: i32,
+    ) -> Taken {
+        let found = self.live_topic(TopicRef::Name(topic)).and_then(|key| self.partition_of(key, number));
+        let checked = found.and_then(|key| self.check_epochs(&[(key, number)], current).map(|()| key));
+        let key = match checked {
+            Ok(key) => key,
+            Err(refusal) => return self.refuse(to, refusal),
+        };
+        let partition = self.partition(key).expect("found a moment ago");
+        let (epoch, end_offset) = partition.epoch_end(epoch).unwrap_or((-1, -1));
+        self.acks.reply(to, Reply::EpochEnd { epoch, end_offset });
+        Taken::Yes
+    }
+
+    /// The producers that a partition remembers.
+    pub(super) fn describe_producers(&mut self, to: ReplyTo, topic: &str, number: i32) -> Taken {
+        let key = match self.live_topic(TopicRef::Name(topic)).and_then(|key| self.partition_of(key, number))
+        {
+            Ok(key) => key,
+            Err(refusal) => return self.refuse(to, refusal),
+        };
+        let partition = self.partition(key).expect("found a moment ago");
+        let state =
+            |(id, epoch, last_sequence)| ProducerState { id, epoch, last_sequence, last_timestamp: -1 };
+        let reply = Reply::Producers(partition.producers.iter().map(state).collect());
+        self.acks.reply(to, reply);
+        Taken::Yes
+    }
+
     fn check_epochs(&self, keys: &[(PartitionKey, i32)], requested: i32) -> Result<(), Refusal> {
         for &(key, number) in keys {
             let partition = self.partition(key).expect("a live topic's partitions are there");
@@ -147,7 +186,7 @@ impl Broker {
             }
             At::Timestamp(_) | At::MaxTimestamp => unreachable!("answered by a worker"),
         };
-        Ok(Position { partition: key, number, offset, timestamp: -1, leader_epoch: p.current_epoch() })
+        Ok(Position { partition: key, number, offset, timestamp: -1, leader_epoch: p.epoch_at(offset) })
     }
 
     /// One partition or all, each with its number.
@@ -195,6 +234,7 @@ impl Broker {
                     found.filter(|f| f.0 < end).unwrap_or((position.offset.min(end), -1));
                 position.offset = offset.max(p.log.start_offset().min(end));
                 position.timestamp = timestamp;
+                position.leader_epoch = p.epoch_at(position.offset);
             }
             (Ok(_), None) => {
                 let gone = Refusal::new(ErrorCode::UnknownTopicOrPartition, "the topic was deleted");

@@ -183,6 +183,11 @@ impl Producers {
         Some((producers, offset))
     }
 
+    /// Id, epoch and last sequence number of each producer that has one, sorted by id.
+    pub fn iter(&self) -> impl Iterator<Item = (i64, i16, i32)> + '_ {
+        self.by_id.iter().filter_map(|(id, p)| Some((*id, p.epoch, p.recent.back()?.last)))
+    }
+
     /// Whether anything is remembered.
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()
