@@ -92,6 +92,24 @@ pub enum Request<'a> {
         /// Which offset.
         at: At,
     },
+    /// Where a leader epoch ends, so that a client can tell whether what it has read is still there.
+    OffsetForLeaderEpoch {
+        /// The topic.
+        topic: &'a str,
+        /// The partition.
+        partition: i32,
+        /// The leader epoch that the client believes to be current; -1: it does not say.
+        current: i32,
+        /// The epoch that is asked for.
+        epoch: i32,
+    },
+    /// Which idempotent producers a partition remembers.
+    DescribeProducers {
+        /// The topic.
+        topic: &'a str,
+        /// The partition.
+        partition: i32,
+    },
     /// Create a topic.
     CreateTopic {
         /// Its name.
@@ -364,6 +382,16 @@ pub enum Reply {
         /// One entry per partition.
         parts: Vec<Position>,
     },
+    /// Where a leader epoch ends.
+    EpochEnd {
+        /// The newest epoch up to the one that was asked for in which something was appended, or that one; -1: there
+        /// was no such epoch.
+        epoch: i32,
+        /// The offset after its last record; -1 with epoch -1.
+        end_offset: i64,
+    },
+    /// Producers of a partition, sorted by id.
+    Producers(Vec<ProducerState>),
     /// A producer id that nobody else has.
     ProducerId {
         /// The id.

@@ -127,6 +127,7 @@ mod tests {
     fn every_kind_of_file_is_checked() {
         for (name, bit, says) in [
             ("mark", 100, "slot 0 of the mark is damaged"),
+            ("epochs", 150, "the file epochs is damaged"),
             ("00000000000000000000.index", 300, "00000000000000000000.index: an entry fails its checksum"),
         ] {
             let bench = stopped();
@@ -177,6 +178,7 @@ mod tests {
         let mark = dumped(&bench, &Path::new(DIR).join("mark"));
         let end = format!("offset {}  log start 0", bench.log.end_offset());
         assert!(mark.contains(&end), "{mark}");
+        assert_eq!(dumped(&bench, &Path::new(DIR).join("epochs")), "leader epoch 0  from offset 0\n");
     }
 
     /// A partition with a view, as a flush and a move to the next level leave it.

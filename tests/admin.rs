@@ -5,5 +5,6 @@ mod admin {
     pub mod alter;
     pub mod alter_sweep;
     pub mod desk;
+    pub mod epochs;
     pub mod topics;
 }

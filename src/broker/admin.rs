@@ -327,10 +327,11 @@ impl Broker {
             p.log.fence();
             p.fail_waiting(&mut self.acks);
         }
-        self.continue_deletion(key);
         for partition in partitions {
+            self.answer_deferred(partition);
             self.wake_fetches(partition, now.time);
         }
+        self.continue_deletion(key);
         Taken::Yes
     }
 

@@ -11,6 +11,7 @@ pub mod admit;
 pub mod alter;
 pub mod catalog;
 pub mod clean;
+pub mod deferred;
 pub mod fetch;
 pub mod keyed;
 pub mod open;
@@ -39,6 +40,7 @@ use crate::worker::{Done, Job};
 use acks::Acks;
 use catalog::Catalog;
 use clean::Cleaner;
+use deferred::Deferred;
 use keyed::Keyed;
 use open::Identity;
 use parked::{ParkId, Parking};
@@ -108,6 +110,7 @@ pub struct Broker {
     creating: usize,
     parked: Parking<Fetch>,
     keyed: Parking<Keyed>,
+    deferred: Deferred,
     pins: Pins,
     cleaner: Cleaner,
     /// Bytes of the active memtables of all views.
@@ -154,6 +157,7 @@ impl Broker {
             creating: 0,
             parked: Parking::default(),
             keyed: Parking::default(),
+            deferred: Deferred::default(),
             pins: Pins::default(),
             cleaner: Cleaner::default(),
             view_memory: 0,
@@ -200,6 +204,10 @@ impl Broker {
             Request::ListOffsets { topic, partition, leader_epoch, at } => {
                 self.list_offsets(to, topic, partition, leader_epoch, at)
             }
+            Request::OffsetForLeaderEpoch { topic, partition, current, epoch } => {
+                self.epoch_end(to, topic, partition, current, epoch)
+            }
+            Request::DescribeProducers { topic, partition } => self.describe_producers(to, topic, partition),
             Request::CreateTopic { topic, partitions, settings, validate_only } => {
                 self.create_topic(to, topic, partitions, &settings, validate_only)
             }
@@ -283,6 +291,7 @@ impl Broker {
                     self.wake_fetches(key, now.time);
                     self.wake_keyed(key, now.time);
                 }
+                self.answer_deferred(key);
                 self.advance_view(key);
                 // What was appended in the meantime is due for a sync of its own, now or by `flush.ms`.
                 if left > 0 {
@@ -302,6 +311,7 @@ impl Broker {
         log::error!("{text}; the partition takes no more records");
         partition.fail_waiting(&mut self.acks);
         let topic = partition.topic;
+        self.answer_deferred(key);
         if self.config.exit_on_fsync_error {
             self.fatal.get_or_insert(text);
         }
@@ -399,6 +409,7 @@ impl Broker {
         }
         if partition.log.fenced() {
             self.unflushed -= partition.counted_unsynced(0);
+            self.answer_deferred(key);
             if self.config.exit_on_fsync_error && !self.is_deleting(key) {
                 self.fatal.get_or_insert_with(|| "a partition was fenced by a disk fault".into());
             }
@@ -408,6 +419,8 @@ impl Broker {
             let unsynced = partition.log.unsynced_bytes();
             self.unflushed = self.unflushed + unsynced - partition.counted_unsynced(unsynced);
             self.begin_sync(key);
+            // What waits for records that could not be written waits for nothing.
+            self.answer_deferred(key);
             self.advance_view(key);
             return;
         }

@@ -117,10 +117,11 @@ impl Partition {
         topic: TopicKey,
         number: u32,
         dir: PathBuf,
-        log: Log,
+        mut log: Log,
         settings: &TopicSettings,
         epoch: i32,
     ) -> Self {
+        log.set_epoch(epoch);
         let mut partition = Self {
             topic,
             number,
@@ -167,6 +168,18 @@ impl Partition {
         self.leader_epoch
     }
 
+    /// The leader epoch that holds at an offset: that of the record there or, at the end, of the next one.
+    pub fn epoch_at(&self, offset: i64) -> i32 {
+        let below = (offset < self.log.end_offset()).then(|| self.log.epochs().at(offset)).flatten();
+        below.unwrap_or(self.leader_epoch)
+    }
+
+    /// Where what was appended by the end of a leader epoch ends, and the newest epoch until then; `None` if there was
+    /// no such epoch.
+    pub fn epoch_end(&self, epoch: i32) -> Option<(i32, i64)> {
+        self.log.epochs().end_of(epoch, self.leader_epoch, self.log.end_offset())
+    }
+
     /// Checks the leader epoch that a client believes to be current; -1 is not checked.
     pub fn check_epoch(&self, requested: i32) -> Result<(), ErrorCode> {
         match requested {
@@ -180,6 +193,11 @@ impl Partition {
     /// End of what readers may see.
     pub fn high_watermark(&self) -> i64 {
         if self.durable { self.log.durable_offset().max(self.shown) } else { self.log.end_offset() }
+    }
+
+    /// The offset that the next record gets.
+    pub fn next_offset(&self) -> i64 {
+        self.next_offset
     }
 
     /// Whether publishers wait for the disk.

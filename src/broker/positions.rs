@@ -1,13 +1,17 @@
-//! Offsets of partitions: looked up, by name or by time, and the log start offset moved up.
+//! Offsets of partitions: looked up, by name, time or leader epoch, and the log start offset moved up; and whose
+//! records they hold.
 //!
 //! Invariant: a new log start offset is durable before it is answered; no position that is given out lies outside what
 //! readers may see, except where the client has named it itself.
 
 use std::collections::BTreeMap;
 
+use super::deferred::Question;
 use super::parked::ParkId;
 use super::{Broker, Taken};
-use crate::api::{At, ErrorCode, PartitionKey, Position, Refusal, Reply, ReplyTo, TopicKey, TopicRef};
+use crate::api::{
+    At, ErrorCode, PartitionKey, Position, Refusal, Reply, ReplyTo, TopicKey, TopicRef,
+};
 use crate::worker::Job;
 
 /// Questions about timestamps that workers are answering.
@@ -26,6 +30,11 @@ struct OpenLookup {
     failed: Option<Refusal>,
 }
 
+/// The topic was deleted while a question about it waited.
+fn gone() -> Refusal {
+    Refusal::new(ErrorCode::UnknownTopicOrPartition, "the topic has just been deleted")
+}
+
 impl Broker {
     /// Moves the log start offset; the answer waits until that is durable.
     pub(super) fn delete_records(&mut self, to: ReplyTo, name: &str, number: i32, offset: i64) -> Taken {
@@ -33,8 +42,8 @@ impl Broker {
             Ok(key) => key,
             Err(refusal) => return self.refuse(to, refusal),
         };
-        let partition = self.partitions[key.0 as usize].as_mut().expect("found a moment ago");
-        let topic = self.catalog.get(partition.topic).expect("a live topic is in the catalog");
+        let topic = self.partition(key).expect("found a moment ago").topic;
+        let topic = self.catalog.get(topic).expect("a live topic is in the catalog");
         if !topic.settings.cleanup.deletes() {
             let message = format!("topic {name:?} is compacted, so its records are not deleted by offset");
             return self.refuse(
@@ -43,18 +52,29 @@ impl Broker {
                     .hint("delete keys instead, or make the topic with cleanup.policy=compact,delete"),
             );
         }
+        if !self.defer(to, key, Question::Trim(offset)) {
+            self.trim(to, key, offset);
+        }
+        Taken::Yes
+    }
+
+    /// Moves the log start offset to what can be seen; -1 is the end of that.
+    pub(super) fn trim(&mut self, to: ReplyTo, key: PartitionKey, offset: i64) {
+        let Some(partition) = self.partitions[key.0 as usize].as_mut() else {
+            return self.acks.reply(to, Reply::Refused(gone()));
+        };
         let (start, end) = (partition.log.start_offset(), partition.high_watermark());
         let target = if offset == -1 { end } else { offset };
         if target > end || target < 0 {
             let message = format!("offset {target} is outside {start} to {end}, the high watermark");
-            return self.refuse(to, Refusal::new(ErrorCode::OffsetOutOfRange, message));
+            self.refuse(to, Refusal::new(ErrorCode::OffsetOutOfRange, message));
+            return;
         }
         partition.log.trim(target.max(start));
         let start = partition.log.start_offset();
         let mark = partition.log.begin_mark();
         partition.chores += 1;
         self.jobs.push(Job::Mark(key, mark, Some((to, start))));
-        Taken::Yes
     }
 
     pub(super) fn marked(
@@ -102,6 +122,25 @@ impl Broker {
             Ok(keys) => keys,
             Err(refusal) => return self.refuse(to, refusal),
         };
+        if let ([(key, _)], At::Latest | At::Timestamp(_) | At::MaxTimestamp) = (&keys[..], at)
+            && self.defer(to, *key, Question::Position(at))
+        {
+            return Taken::Yes;
+        }
+        self.tell_positions(to, keys, at)
+    }
+
+    /// A position in one partition, which may be gone by now.
+    pub(super) fn tell_position(&mut self, to: ReplyTo, key: PartitionKey, at: At) {
+        match self.partition(key).map(|p| p.number as i32) {
+            Some(number) => {
+                self.tell_positions(to, vec![(key, number)], at);
+            }
+            None => self.acks.reply(to, Reply::Refused(gone())),
+        }
+    }
+
+    fn tell_positions(&mut self, to: ReplyTo, keys: Vec<(PartitionKey, i32)>, at: At) -> Taken {
         if matches!(at, At::Timestamp(_) | At::MaxTimestamp) {
             return self.begin_lookup(to, keys, at);
         }
@@ -110,6 +149,40 @@ impl Broker {
             Ok(parts) => self.acks.reply(to, Reply::Offsets { parts }),
             Err(refusal) => return self.refuse(to, refusal),
         }
+        Taken::Yes
+    }
+
+    /// Where a leader epoch ends in a partition.
+    pub(super) fn epoch_end(
+        &mut self,
+        to: ReplyTo,
+        topic: &str,
+        number: i32,
+        current: i32,
+        epoch: i32,
+    ) -> Taken {
+        let found = self.live_topic(TopicRef::Name(topic)).and_then(|key| self.partition_of(key, number));
+        let checked = found.and_then(|key| self.check_epochs(&[(key, number)], current).map(|()| key));
+        let key = match checked {
+            Ok(key) => key,
+            Err(refusal) => return self.refuse(to, refusal),
+        };
+        let partition = self.partition(key).expect("found a moment ago");
+        let (epoch, end_offset) = partition.epoch_end(epoch).unwrap_or((-1, -1));
+        self.acks.reply(to, Reply::EpochEnd { epoch, end_offset });
+        Taken::Yes
+    }
+
+    /// The producers that a partition remembers.
+    pub(super) fn describe_producers(&mut self, to: ReplyTo, topic: &str, number: i32) -> Taken {
+        let key = match self.live_topic(TopicRef::Name(topic)).and_then(|key| self.partition_of(key, number))
+        {
+            Ok(key) => key,
+            Err(refusal) => return self.refuse(to, refusal),
+        };
+        let partition = self.partition(key).expect("found a moment ago");
+        let reply = Reply::Producers(partition.producers.states().collect());
+        self.acks.reply(to, reply);
         Taken::Yes
     }
 
@@ -147,7 +220,7 @@ impl Broker {
             }
             At::Timestamp(_) | At::MaxTimestamp => unreachable!("answered by a worker"),
         };
-        Ok(Position { partition: key, number, offset, timestamp: -1, leader_epoch: p.current_epoch() })
+        Ok(Position { partition: key, number, offset, timestamp: -1, leader_epoch: p.epoch_at(offset) })
     }
 
     /// One partition or all, each with its number.
@@ -195,6 +268,7 @@ impl Broker {
                     found.filter(|f| f.0 < end).unwrap_or((position.offset.min(end), -1));
                 position.offset = offset.max(p.log.start_offset().min(end));
                 position.timestamp = timestamp;
+                position.leader_epoch = p.epoch_at(position.offset);
             }
             (Ok(_), None) => {
                 let gone = Refusal::new(ErrorCode::UnknownTopicOrPartition, "the topic was deleted");

@@ -41,6 +41,7 @@ pub fn ask<'a>(call: Call<'a>, context: &Context<'_>) -> Plan<'a> {
         Call::AlterConfigs(request) => alter_configs::ask(request),
         Call::CreatePartitions(request) => create_partitions::ask(request),
         Call::IncrementalAlterConfigs(request) => incremental_alter_configs::ask(request),
-        _ => Plan::Close("wip".into()),
+        Call::OffsetForLeaderEpoch(request) => offset_for_leader_epoch::ask(request),
+        Call::DescribeProducers(request) => describe_producers::ask(request),
     }
 }

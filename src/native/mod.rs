@@ -451,7 +451,12 @@ impl Session {
             Reply::Deleted | Reply::Altered => native::Reply::Ack.encode(head, out),
             Reply::Trimmed(log_start) => native::Reply::Trimmed { log_start }.encode(head, out),
             Reply::Status(values) => native::Reply::StatusIs { values }.encode(head, out),
-            Reply::Fetched { .. } | Reply::ProducerId { .. } | Reply::Settings(_) | Reply::AllTopics(_) => {
+            Reply::Fetched { .. }
+            | Reply::ProducerId { .. }
+            | Reply::Settings(_)
+            | Reply::AllTopics(_)
+            | Reply::EpochEnd { .. }
+            | Reply::Producers(_) => {
                 unreachable!("no request that is not a fetch is answered like this")
             }
         }

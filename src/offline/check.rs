@@ -14,7 +14,7 @@ use crate::segment::index::{self, Entry};
 use crate::segment::mark::{self, Mark};
 use crate::segment::survey::{self, Known};
 use crate::segment::walk::{Step, Walk};
-use crate::segment::{Name, classify, index_name, log_name, progress, quarantine};
+use crate::segment::{Epochs, Name, classify, epochs, index_name, log_name, progress, quarantine};
 
 /// What a check found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -72,6 +72,7 @@ impl Checker<'_> {
         let mark = self.mark(&segments)?;
         self.quarantine()?;
         self.progress()?;
+        self.epochs()?;
         let mut expected = mark.map(|m| m.log_start);
         for (i, &(base, len)) in segments.iter().enumerate() {
             let next = segments.get(i + 1).map(|(base, _)| *base);
@@ -151,6 +152,16 @@ impl Checker<'_> {
         match disk::read_file(self.disk, &self.dir.join(quarantine::NAME)) {
             Ok(bytes) if quarantine::parse(&bytes).is_none() => {
                 self.problem("the quarantine file is damaged")
+            }
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    fn epochs(&mut self) -> io::Result<()> {
+        match disk::read_file(self.disk, &self.dir.join(epochs::NAME)) {
+            Ok(bytes) if Epochs::parse(&bytes).is_none() => {
+                self.problem("the file epochs is damaged; the next start makes it again from the batches")
             }
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
             _ => Ok(()),

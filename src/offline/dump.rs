@@ -10,12 +10,12 @@ use krappy_wire::compress;
 
 use super::view;
 use crate::disk::{self, Disk, File, Open};
-use crate::segment::{Name, classify, index, mark, progress};
+use crate::segment::{Epochs, Name, classify, epochs, index, mark, progress};
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
-/// Prints a `.log`, `.index`, `mark`, `cleaned` or `torn-` file, or a `.run` or `MANIFEST-` of a view; with `records`,
-/// each record of a batch as well.
+/// Prints a `.log`, `.index`, `mark`, `epochs`, `cleaned` or `torn-` file, or a `.run` or `MANIFEST-` of a view; with
+/// `records`, each record of a batch as well.
 pub fn dump(disk: &dyn Disk, path: &Path, records: bool, out: &mut dyn Write) -> io::Result<()> {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     match classify(name) {
@@ -23,6 +23,7 @@ pub fn dump(disk: &dyn Disk, path: &Path, records: bool, out: &mut dyn Write) ->
         _ if name.ends_with(".run") => view::dump_run(disk, path, out),
         _ if name.starts_with("MANIFEST-") => view::dump_manifest(disk, path, out),
         _ if name == mark::NAME => dump_mark(&disk::read_file(disk, path)?, out),
+        _ if name == epochs::NAME => dump_epochs(&disk::read_file(disk, path)?, out),
         _ if name == progress::NAME => dump_progress(&disk::read_file(disk, path)?, out),
         // Side files and copies with another name are batches, too.
         _ => dump_log(&*disk.open(path, Open::Read)?, records, out),
@@ -54,6 +55,11 @@ fn dump_mark(bytes: &[u8], out: &mut dyn Write) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+fn dump_epochs(bytes: &[u8], out: &mut dyn Write) -> io::Result<()> {
+    let Some(epochs) = Epochs::parse(bytes) else { return writeln!(out, "damaged") };
+    epochs.iter().try_for_each(|(epoch, offset)| writeln!(out, "leader epoch {epoch}  from offset {offset}"))
 }
 
 fn dump_progress(bytes: &[u8], out: &mut dyn Write) -> io::Result<()> {

@@ -206,7 +206,7 @@ impl History {
         let disk: Arc<dyn Disk> = Arc::new(sim.clone());
         let (log, report) = open(&disk, clean);
         let (batches, buffers) = (Vec::new(), crate::chunk::Buffers::new(1 << 20));
-        let bench = Bench { sim, disk, log, batches, buffers, wall: 0 };
+        let bench = Bench { sim, disk, log, batches, buffers, wall: 0, epoch: 0 };
         (History { bench, all: self.all.clone(), now: self.now }, report)
     }
 }

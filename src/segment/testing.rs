@@ -24,6 +24,10 @@ pub fn settings() -> LogSettings {
 
 /// One batch of `records` records at `base`; timestamps count up from `timestamp`.
 pub fn batch(base: i64, records: i32, timestamp: i64) -> Vec<u8> {
+    batch_of(0, base, records, timestamp)
+}
+
+fn batch_of(epoch: i32, base: i64, records: i32, timestamp: i64) -> Vec<u8> {
     let mut out = Vec::new();
     let mut builder = Builder::open(&mut out, timestamp);
     for i in 0..records {
@@ -31,7 +35,7 @@ pub fn batch(base: i64, records: i32, timestamp: i64) -> Vec<u8> {
         let timestamp = timestamp + i64::from(i);
         builder.push(&mut out, timestamp, Some(b"key"), Some(value.as_bytes()), std::iter::empty());
     }
-    builder.close(&mut out, base, 0, None);
+    builder.close(&mut out, base, epoch, None);
     out
 }
 
@@ -43,6 +47,8 @@ pub struct Bench {
     pub batches: Vec<(i64, Vec<u8>)>,
     pub buffers: Buffers,
     pub wall: i64,
+    /// Leader epoch of what is appended.
+    pub epoch: i32,
 }
 
 pub fn open(disk: &Arc<dyn Disk>, clean: bool) -> (Log, Recovery) {
@@ -56,12 +62,12 @@ impl Bench {
         Log::create(&*disk, Path::new(DIR)).unwrap();
         let (log, report) = open(&disk, true);
         assert!(report.clean && report.is_uneventful(), "{report:?}");
-        Bench { sim, disk, log, batches: Vec::new(), buffers: Buffers::new(1 << 20), wall: 1_000 }
+        Bench { sim, disk, log, batches: Vec::new(), buffers: Buffers::new(1 << 20), wall: 1_000, epoch: 0 }
     }
 
     pub fn try_append(&mut self, records: i32) -> Result<(), AppendError> {
         let base = self.log.end_offset();
-        let bytes = batch(base, records, self.wall);
+        let bytes = batch_of(self.epoch, base, records, self.wall);
         let appended = Appended {
             base_offset: base,
             last_offset: base + i64::from(records) - 1,
@@ -71,6 +77,12 @@ impl Bench {
         self.log.append(&[IoSlice::new(&bytes)], &[appended], &settings(), self.wall)?;
         self.batches.push((base, bytes));
         Ok(())
+    }
+
+    /// What is appended from now on has this leader epoch.
+    pub fn epoch(&mut self, epoch: i32) {
+        self.epoch = epoch;
+        self.log.set_epoch(epoch);
     }
 
     pub fn append(&mut self, records: i32) {

@@ -1,6 +1,6 @@
 //! A broker as a value on a simulated disk, and one client that asks it one thing after the other.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use krappy::api::{
@@ -91,6 +91,18 @@ impl Desk {
 
     /// Stops it cleanly and starts it again.
     pub fn restart(&mut self) {
+        self.stop();
+        self.start();
+    }
+
+    /// The same, with a file emptied in between.
+    pub fn damage(&mut self, path: &str) {
+        self.stop();
+        self.sim.set_raw(Path::new(path), b"").expect("it is there");
+        self.start();
+    }
+
+    fn stop(&mut self) {
         let now = self.now;
         self.broker().drain(now);
         self.broker().sync_all();
@@ -98,7 +110,6 @@ impl Desk {
         self.work();
         self.broker().close().expect("a clean stop");
         self.broker = None;
-        self.start();
     }
 
     /// The end of a turn of the loop.
