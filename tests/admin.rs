@@ -6,5 +6,6 @@ mod admin {
     pub mod alter_sweep;
     pub mod desk;
     pub mod epochs;
+    pub mod positions;
     pub mod topics;
 }

@@ -652,7 +652,10 @@ mod tests {
             gathered = tail;
         }
         assert_eq!(writes, 2);
-        assert!(turn.partition.log.end_offset() < i64::from(clients), "the rest waits for the end of the turn");
+        assert!(
+            turn.partition.log.end_offset() < i64::from(clients),
+            "the rest waits for the end of the turn"
+        );
 
         turn.end();
         assert_eq!(turn.partition.log.end_offset(), i64::from(clients));

@@ -9,9 +9,7 @@ use std::collections::BTreeMap;
 use super::deferred::Question;
 use super::parked::ParkId;
 use super::{Broker, Taken};
-use crate::api::{
-    At, ErrorCode, PartitionKey, Position, Refusal, Reply, ReplyTo, TopicKey, TopicRef,
-};
+use crate::api::{At, ErrorCode, PartitionKey, Position, Refusal, Reply, ReplyTo, TopicKey, TopicRef};
 use crate::worker::Job;
 
 /// Questions about timestamps that workers are answering.

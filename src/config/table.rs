@@ -484,7 +484,9 @@ mod tests {
                 (_, Value::Number(n)) => Value::Number(if n == i64::MAX { n - 1 } else { n + 1 }),
                 (_, Value::Path(_)) => Value::Path("/elsewhere".into()),
                 (_, Value::Addresses(_)) => Value::Addresses(Vec::new()),
-                (_, Value::Endpoint(_)) => Value::Endpoint(Some(crate::config::Address { host: "h".into(), port: 1 })),
+                (_, Value::Endpoint(_)) => {
+                    Value::Endpoint(Some(crate::config::Address { host: "h".into(), port: 1 }))
+                }
             };
             setting.set(&mut config, other);
             let changed: Vec<_> =
