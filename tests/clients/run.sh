@@ -135,7 +135,8 @@ install_jars() {
     local home
     home=$(home_of "$1")
     if [ ! -e "$home/complete" ]; then
-        mvn -q -B -f "$here/$1/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$home" >&2
+        mvn -q -B -f "$here/$1/pom.xml" dependency:copy-dependencies \
+            -DincludeScope=runtime -DoutputDirectory="$home" >&2
         touch "$home/complete"
     fi
     if [ ! "$home/classes/Scenarios.class" -nt "$here/java/Scenarios.java" ]; then
@@ -158,7 +159,7 @@ run_client() {
         esac
     done < <(timeout --kill-after=10 "$patience" $(command_of "$client") $scenarios 2>"$work/$client.err" || true)
     if [ -z "$finished" ]; then
-        echo "FAIL $client ended early: $(tail -n 3 "$work/$client.err" | tr '\n' ' ')" | tee -a "$work/results"
+        echo "FAIL $client ended early: $(last_words "$work/$client.err")" | tee -a "$work/results"
     fi
     echo "  $client took $((SECONDS - begun)) s"
 }
@@ -189,8 +190,12 @@ supervise() {
         wait "$pid" || status=$?
         exec {output}<&-
         [ "$status" -eq 137 ] || [ -e "$work/stopping" ] ||
-            echo "FAIL broker ended with status $status: $(tail -n 3 "$work/broker.log" | tr '\n' ' ')" >>"$work/results"
+            echo "FAIL broker ended with status $status: $(last_words "$work/broker.log")" >>"$work/results"
     done
+}
+
+last_words() {
+    tail -n 3 "$1" | tr '\n' ' '
 }
 
 stop_broker() {
