@@ -9,12 +9,12 @@
 # target/release/krappy, or scripts/kafka-oracle.sh for a real Apache Kafka. Without a CLIENT all of them run; a CLIENT
 # may name scenarios, as in `confluent:crash,large`. Each scenario prints `ok CLIENT NAME SECONDS` or `FAIL CLIENT NAME
 # REASON`, and the last line is `clients: N passed, M failed`. What the clients need is pinned in the folders beside
-# this file and is installed below target/clients (or KRAPPY_CLIENTS_CACHE), never globally.
+# this file and is installed below target/clients (or CLIENTS_CACHE), never globally.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-cache=${KRAPPY_CLIENTS_CACHE:-$root/target/clients}
-export KRAPPY_CLIENTS_CACHE=$cache
+cache=${CLIENTS_CACHE:-$root/target/clients}
+export CLIENTS_CACHE=$cache
 # Seconds that one client may take.
 patience=${CLIENT_SECONDS:-600}
 
@@ -201,7 +201,7 @@ last_words() {
 stop_broker() {
     [ -n "$supervisor" ] || return 0
     touch "$work/stopping"
-    kill "$(cat "$BROKER_PID")" 2>/dev/null || true
+    [ ! -e "$BROKER_PID" ] || kill "$(cat "$BROKER_PID")" 2>/dev/null || true
     wait "$supervisor" 2>/dev/null || true
     supervisor=
 }
