@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what `.ci/run` and `make clients` need beyond a stable Rust toolchain, as far as it is missing. For Debian and
-# its relatives.
+# Installs what `.ci/run` and `make clients` need beyond a stable Rust toolchain, as far as it is missing. For Debian
+# and its relatives.
 set -euo pipefail
 
 packages=()

@@ -5,10 +5,10 @@
 #
 # One node, broker and controller in one, from the jars that tests/clients/oracle/pom.xml pins. Prints `READY host:port`
 # when it serves. This process becomes the broker, so its pid is the one to kill. Needs Java 17 and Maven; the jars are
-# kept in target/clients (or KRAPPY_CLIENTS_CACHE). ORACLE_HEAP is its heap (512m).
+# kept in target/clients (or CLIENTS_CACHE). ORACLE_HEAP is its heap (512m).
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
-cache=${KRAPPY_CLIENTS_CACHE:-$root/target/clients}
+cache=${CLIENTS_CACHE:-$root/target/clients}
 pom=$root/tests/clients/oracle/pom.xml
 
 data=

@@ -9,12 +9,12 @@
 # target/release/krappy, or scripts/kafka-oracle.sh for a real Apache Kafka. Without a CLIENT all of them run; a CLIENT
 # may name scenarios, as in `confluent:crash,large`. Each scenario prints `ok CLIENT NAME SECONDS` or `FAIL CLIENT NAME
 # REASON`, and the last line is `clients: N passed, M failed`. What the clients need is pinned in the folders beside
-# this file and is installed below target/clients (or KRAPPY_CLIENTS_CACHE), never globally.
+# this file and is installed below target/clients (or CLIENTS_CACHE), never globally.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
-cache=${KRAPPY_CLIENTS_CACHE:-$root/target/clients}
-export KRAPPY_CLIENTS_CACHE=$cache
+cache=${CLIENTS_CACHE:-$root/target/clients}
+export CLIENTS_CACHE=$cache
 # Seconds that one client may take.
 patience=${CLIENT_SECONDS:-600}
 
@@ -135,7 +135,8 @@ install_jars() {
     local home
     home=$(home_of "$1")
     if [ ! -e "$home/complete" ]; then
-        mvn -q -B -f "$here/$1/pom.xml" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$home" >&2
+        mvn -q -B -f "$here/$1/pom.xml" dependency:copy-dependencies \
+            -DincludeScope=runtime -DoutputDirectory="$home" >&2
         touch "$home/complete"
     fi
     if [ ! "$home/classes/Scenarios.class" -nt "$here/java/Scenarios.java" ]; then
@@ -158,7 +159,7 @@ run_client() {
         esac
     done < <(timeout --kill-after=10 "$patience" $(command_of "$client") $scenarios 2>"$work/$client.err" || true)
     if [ -z "$finished" ]; then
-        echo "FAIL $client ended early: $(tail -n 3 "$work/$client.err" | tr '\n' ' ')" | tee -a "$work/results"
+        echo "FAIL $client ended early: $(last_words "$work/$client.err")" | tee -a "$work/results"
     fi
     echo "  $client took $((SECONDS - begun)) s"
 }
@@ -189,14 +190,18 @@ supervise() {
         wait "$pid" || status=$?
         exec {output}<&-
         [ "$status" -eq 137 ] || [ -e "$work/stopping" ] ||
-            echo "FAIL broker ended with status $status: $(tail -n 3 "$work/broker.log" | tr '\n' ' ')" >>"$work/results"
+            echo "FAIL broker ended with status $status: $(last_words "$work/broker.log")" >>"$work/results"
     done
+}
+
+last_words() {
+    tail -n 3 "$1" | tr '\n' ' '
 }
 
 stop_broker() {
     [ -n "$supervisor" ] || return 0
     touch "$work/stopping"
-    kill "$(cat "$BROKER_PID")" 2>/dev/null || true
+    [ ! -e "$BROKER_PID" ] || kill "$(cat "$BROKER_PID")" 2>/dev/null || true
     wait "$supervisor" 2>/dev/null || true
     supervisor=
 }

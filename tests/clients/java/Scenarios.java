@@ -86,6 +86,7 @@ public final class Scenarios {
         all.put("create_partitions", Scenarios::createPartitions);
         all.put("delete_records", Scenarios::deleteRecords);
         all.put("list_offsets", Scenarios::listOffsets);
+        all.put("many_partitions", Scenarios::manyPartitions);
         all.put("compacted", Scenarios::compacted);
         all.put("cluster", Scenarios::cluster);
         all.put("producers", Scenarios::producers);
@@ -339,6 +340,51 @@ public final class Scenarios {
         send(numbered(topic, 7), Map.of());
         equal(offset(topic, OffsetSpec.earliest()), 0L, "earliest");
         equal(offset(topic, OffsetSpec.latest()), 7L, "latest");
+    }
+
+    /** One consumer reads many partitions of two topics, also one that is added and one that is paused on the way. */
+    private static void manyPartitions(String topic) throws Exception {
+        int partitions = 20;
+        int each = 50;
+        List<TopicPartition> places = new ArrayList<>();
+        List<ProducerRecord<byte[], byte[]>> sent = new ArrayList<>();
+        for (String name : List.of(topic + "-a", topic + "-b")) {
+            create(name, partitions, Map.of());
+            for (int partition = 0; partition < partitions; partition++) {
+                places.add(new TopicPartition(name, partition));
+                for (int i = 0; i < each; i++) {
+                    sent.add(new ProducerRecord<>(name, partition, null, bytes("" + i)));
+                }
+            }
+        }
+        Map<TopicPartition, Integer> next = new HashMap<>();
+        try (KafkaConsumer<byte[], byte[]> consumer = consumer()) {
+            consumer.assign(places.subList(1, places.size()));
+            consumer.seekToBeginning(consumer.assignment());
+            consumer.pause(places.subList(1, 2));
+            consumer.poll(Duration.ofMillis(100));
+            send(sent, Map.of());
+            follow(consumer, next, each * (2 * partitions - 2));
+            equal(next.get(places.get(1)), null, "records of the paused partition");
+            consumer.assign(places);
+            consumer.seekToBeginning(places.subList(0, 1));
+            consumer.resume(places.subList(1, 2));
+            follow(consumer, next, each * 2 * partitions);
+        }
+        next.forEach((place, count) -> equal(count, each, "records of " + place));
+    }
+
+    /** Reads until so many records have come in all; those of each partition must be in order. */
+    private static void follow(KafkaConsumer<byte[], byte[]> consumer, Map<TopicPartition, Integer> next, int count) {
+        long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(30);
+        while (next.values().stream().mapToInt(n -> n).sum() < count) {
+            check(System.nanoTime() < deadline, "not all of " + count + " records came");
+            for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofSeconds(1))) {
+                TopicPartition place = new TopicPartition(record.topic(), record.partition());
+                equal(text(record.value()), "" + next.getOrDefault(place, 0), "next record of " + place);
+                next.merge(place, 1, Integer::sum);
+            }
+        }
     }
 
     /** A compacted topic takes records with keys and refuses those without, and says which it refused. */
