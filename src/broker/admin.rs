@@ -49,7 +49,7 @@ impl Broker {
         check_name(name)?;
         self.refuse_while_draining()?;
         if self.catalog.find(name).is_some() {
-            let message = format!("topic {name:?} exists already");
+            let message = format!("topic {name:?} already exists");
             return Err(Refusal::new(ErrorCode::TopicAlreadyExists, message));
         }
         if let Some(other) = self.catalog.colliding(name) {

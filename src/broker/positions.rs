@@ -241,10 +241,10 @@ impl Broker {
         let id = self.lookups.next;
         let mut parts = Vec::with_capacity(keys.len());
         for (index, &(key, number)) in keys.iter().enumerate() {
-            let log = &self.partition(key).expect("a live topic's partitions are there").log;
+            let partition = self.partition(key).expect("a live topic's partitions are there");
             let lookup = match at {
-                At::Timestamp(timestamp) => log.lookup_timestamp(timestamp),
-                _ => log.lookup_newest(),
+                At::Timestamp(timestamp) => partition.log.lookup_timestamp(timestamp),
+                _ => partition.log.lookup_max_timestamp(partition.high_watermark()),
             };
             self.jobs.push(Job::Lookup(id, index, lookup));
             parts.push(self.position(key, number, At::Latest).expect("there is always a high watermark"));

@@ -18,7 +18,7 @@ use crate::api::{ErrorCode, PartitionKey, Refusal};
 use crate::lsm::{Floors, Flushed, Merge, Options, Pressure, Stats, Step, Tree};
 use crate::segment::Log;
 use crate::time::{Now, Time};
-use crate::view::{self, Entries, Rebuild, Rebuilt};
+use crate::view::{Entries, Rebuild, Rebuilt};
 use crate::worker::{Done, Job};
 
 /// While level 0 is long, a partition takes this many bytes between two steps of background work.

@@ -81,12 +81,6 @@ impl Log {
     fn lookup(&self, timestamp: Option<i64>, until: i64, parts: Vec<Part>) -> Lookup {
         Lookup { timestamp, from: self.start_offset(), until, parts, scratch: Vec::new() }
     }
-
-    /// The first record that has the largest timestamp.
-    pub fn lookup_newest(&self) -> Lookup {
-        let newest = self.segments_from(self.start_offset()).map(|s| s.max_timestamp).max();
-        self.lookup_timestamp(newest.unwrap_or(i64::MIN))
-    }
 }
 
 impl Lookup {

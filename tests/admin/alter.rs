@@ -36,7 +36,7 @@ fn all_changes_hold_or_none() {
     for (bad, code) in [
         (("retention", "5"), ErrorCode::InvalidConfig),
         (("segment.bytes", "1"), ErrorCode::InvalidConfig),
-        (("min.insync.replicas", "1"), ErrorCode::InvalidConfig),
+        (("min.insync.replicas", "2"), ErrorCode::InvalidConfig),
     ] {
         assert_eq!(desk.refusal(alter("orders", &[("retention.ms", "5"), bad])), code, "{bad:?}");
     }
