@@ -4,6 +4,14 @@
 use std::path::Path;
 
 use krappy::disk::sim::{Rng, SimDisk};
+use krappy::kafka::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
+use krappy::kafka::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
+use krappy::kafka::fetch::{EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic};
+use krappy::kafka::fetch::{FetchableTopicResponse, PartitionData};
+use krappy::kafka::metadata::{MetadataRequest, MetadataRequestTopic};
+use krappy::kafka::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use krappy::kafka::table::{Answer, Call};
+use krappy::kafka::wire::{Out, Records, Uuid};
 use krappy::lsm::block::BlockBuilder;
 use krappy::lsm::{Edit, Entry, Kind, RunMeta, RunWriter, Tip, manifest, record};
 use krappy::segment::index;
@@ -37,6 +45,7 @@ pub fn all() -> Vec<Seed> {
         ("frame", frames()),
         ("native_request", requests()),
         ("native_reply", replies()),
+        ("kafka_request", kafka_messages()),
         ("batch", batches()),
         ("inflate", packed()),
         ("index", indexes()),
@@ -75,6 +84,62 @@ fn frames() -> Vec<Vec<u8>> {
         foreign,
         vec![0, 0, 0, 11],
     ]
+}
+
+/// The key, with the highest bit for answers, and the version, then what follows the header.
+fn kafka_messages() -> Vec<Vec<u8>> {
+    let batch = batches().swap_remove(0);
+    let mut inputs = vec![
+        kafka_call(0, ApiVersionsRequest::default()),
+        kafka_call(3, ApiVersionsRequest { client_software_name: "me", client_software_version: "1" }),
+        kafka_call(1, MetadataRequest::default()),
+    ];
+    let topics = Some(vec![MetadataRequestTopic { topic_id: Uuid([1; 16]), name: Some("orders") }]);
+    inputs.push(kafka_call(13, MetadataRequest { topics, ..Default::default() }));
+    for version in [3, 9, 13] {
+        let partition_data = vec![PartitionProduceData { index: 0, records: Records::Bytes(&batch) }];
+        let topic = TopicProduceData { name: "orders", topic_id: Uuid([1; 16]), partition_data };
+        let request = ProduceRequest { acks: -1, topic_data: vec![topic], ..Default::default() };
+        inputs.push(kafka_call(version, request));
+    }
+    for version in [4, 12, 17] {
+        let partitions = vec![FetchPartition { fetch_offset: 7, ..Default::default() }];
+        let topics = vec![FetchTopic { topic: "orders", topic_id: Uuid([1; 16]), partitions }];
+        inputs.push(kafka_call(version, FetchRequest { topics, ..Default::default() }));
+        let mut data = PartitionData { records: Records::Bytes(&batch), ..Default::default() };
+        if version >= 12 {
+            data.diverging_epoch = EpochEndOffset { epoch: 1, end_offset: 7 };
+        }
+        let topic = "orders".into();
+        let responses =
+            vec![FetchableTopicResponse { topic, topic_id: Uuid([1; 16]), partitions: vec![data] }];
+        inputs.push(kafka_answer(version, FetchResponse { responses, ..Default::default() }));
+    }
+    let configuration_keys = Some(vec!["retention.ms", ""]);
+    let resources =
+        vec![DescribeConfigsResource { resource_type: 2, resource_name: "orders", configuration_keys }];
+    inputs.push(kafka_call(4, DescribeConfigsRequest { resources, ..Default::default() }));
+    let api_keys = vec![ApiVersion { api_key: 18, min_version: 0, max_version: 4 }];
+    let answer = ApiVersionsResponse { api_keys, finalized_features_epoch: 1, ..Default::default() };
+    inputs.push(kafka_answer(3, answer));
+    // Each of these topics is three bytes here and 64 in memory.
+    let responses = (0..5_000).map(|_| FetchableTopicResponse::default()).collect();
+    inputs.push(kafka_answer(12, FetchResponse { responses, ..Default::default() }));
+    inputs
+}
+
+fn kafka_call<'a>(version: i16, request: impl Into<Call<'a>>) -> Vec<u8> {
+    let call = request.into();
+    let mut out = Out { bytes: vec![call.key() as u8, version as u8], chunks: Vec::new() };
+    call.write(version, &mut out);
+    out.bytes
+}
+
+fn kafka_answer<'a>(version: i16, answer: impl Into<Answer<'a>>) -> Vec<u8> {
+    let answer = answer.into();
+    let mut out = Out { bytes: vec![answer.key() as u8 | 0x80, version as u8], chunks: Vec::new() };
+    answer.write(version, &mut out);
+    out.bytes
 }
 
 /// The low byte of the code, then the body.

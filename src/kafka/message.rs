@@ -29,6 +29,8 @@
 //!   than the default is a bug of ours that ends the process. (In Kafka's schemas these are the fields that are not
 //!   `ignorable`.) The same holds for null in a version that does not allow it.
 //!
+//! A field whose type is an `Option` may be null in every version, unless `null` narrows that.
+//!
 //! A tagged field is written only when it differs from its default; when read, unknown tagged fields are skipped.
 
 use super::wire::{Field, Layout, Malformed, Nullable, Out, Reader, Tags};
