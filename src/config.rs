@@ -105,7 +105,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `listen`: addresses; port 0 lets the system choose.
     pub listen: Vec<SocketAddr>,
-    /// `advertised.listeners`: what Kafka clients are told to connect to, instead of the address that they have reached.
+    /// `advertised.listeners`: what Kafka clients are told to connect to, instead of the address that they have
+    /// reached.
     pub advertised: Option<Address>,
     /// `--ephemeral`: a temporary data folder that is removed at exit, and a free port.
     pub ephemeral: bool,

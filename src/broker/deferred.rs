@@ -36,6 +36,8 @@ impl Broker {
         if partition.log.fenced() || partition.high_watermark() >= until || !partition.durable {
             return false;
         }
+        // Nobody may have asked for a sync yet: the topic may have begun to wait for the disk just now.
+        self.mark_dirty(key);
         self.deferred.next += 1;
         self.deferred.waiting.insert((key, until, self.deferred.next), (to, question));
         true

@@ -432,6 +432,7 @@ impl Broker {
         if self.has_many_unsynced(key) {
             self.begin_sync(key);
         }
+        self.answer_deferred(key);
         self.advance_view(key);
         self.wake_fetches(key, now.time);
         self.wake_keyed(key, now.time);

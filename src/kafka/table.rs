@@ -104,8 +104,8 @@ macro_rules! apis {
         }
 
         impl<'a> Call<'a> {
-            /// Reads what follows the header. Like Kafka it does not mind bytes behind the last field: librdkafka leaves
-            /// three there when it asks for all topics in a flexible version of Metadata.
+            /// Reads what follows the header. Like Kafka it does not mind bytes behind the last field: librdkafka
+            /// leaves three there when it asks for all topics in a flexible version of Metadata.
             pub fn decode(key: i16, version: i16, body: &'a [u8]) -> Result<Self, Refused> {
                 let layout = layout(key, version)?;
                 let mut from = Reader::new(body);
