@@ -51,7 +51,7 @@ scenario_topics() {
     topics --describe --topic "$1" >described
     grep -q 'PartitionCount: 3.*Configs:.*retention.ms=1000000' described
     equal "$(grep -c 'Leader: 1' described)" 3
-    must_say "already exists" topics --create --topic "$1"
+    must_say "TopicExistsException" topics --create --topic "$1"
     topics --alter --topic "$1" --partitions 5
     topics --describe --topic "$1" >described
     grep -q 'PartitionCount: 5' described

@@ -39,6 +39,7 @@ class Aiokafka:
     name = "aiokafka"
     codecs = ("gzip", "snappy", "lz4", "zstd")
     null_headers = True
+    asking_creates = True
     null_records = False
 
     @staticmethod

@@ -22,6 +22,7 @@ class Confluent:
     name = "confluent"
     codecs = ("gzip", "snappy", "lz4", "zstd")
     null_headers = True
+    asking_creates = True
     null_records = True
 
     def __init__(self):

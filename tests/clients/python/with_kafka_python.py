@@ -10,6 +10,7 @@ class KafkaPython:
     name = "kafka-python"
     codecs = ("gzip", "snappy", "lz4", "zstd")
     null_headers = False
+    asking_creates = False
     null_records = False
 
     def __init__(self):
