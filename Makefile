@@ -12,6 +12,7 @@ test: lint
 
 # Real Kafka clients against the release broker: docs/TESTING.md says what they need.
 clients:
+	scripts/install-test-deps.sh
 	$(CARGO) build --locked --release --bin krappy
 	tests/clients/run.sh --start "$${CARGO_TARGET_DIR:-target}/release/krappy" $(CLIENTS)
 
