@@ -3,12 +3,18 @@ CARGO ?= cargo
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 20
 
-.PHONY: test lint fmt fuzz-smoke fuzz-seed bench install-test-deps
+.PHONY: test clients lint fmt fuzz-smoke fuzz-seed bench install-test-deps
 
 test: lint
 	# The tests start the real binaries, which Cargo does not build for them across packages.
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked --workspace --no-fail-fast
+
+# Real Kafka clients against the release broker: docs/TESTING.md says what they need.
+clients:
+	scripts/install-test-deps.sh
+	$(CARGO) build --locked --release --bin krappy
+	tests/clients/run.sh --start "$${CARGO_TARGET_DIR:-target}/release/krappy" $(CLIENTS)
 
 lint:
 	$(CARGO) fmt --all --check

@@ -1,10 +1,18 @@
 #!/usr/bin/env bash
-# Installs what `.ci/run` needs beyond a stable Rust toolchain, as far as it is missing. For Debian and its relatives.
+# Installs what `.ci/run` and `make clients` need beyond a stable Rust toolchain, as far as it is missing. For Debian
+# and its relatives.
 set -euo pipefail
 
 packages=()
 command -v python3 >/dev/null || packages+=(python3) # examples/client.py and scripts/
 command -v c++ >/dev/null || packages+=(g++)         # libFuzzer is C++
+# For `make clients`, which also needs Go 1.26: no release of Debian has that. What the clients themselves consist of is
+# pinned in tests/clients, and installed by its run.sh.
+command -v kcat >/dev/null || packages+=(kcat)
+command -v javac >/dev/null || packages+=(openjdk-17-jdk-headless)
+command -v mvn >/dev/null || packages+=(maven)
+command -v npm >/dev/null || packages+=(npm)
+python3 -c 'import ensurepip' 2>/dev/null || packages+=(python3-venv)
 if [ ${#packages[@]} -gt 0 ]; then
     apt-get update
     apt-get install -y --no-install-recommends "${packages[@]}"

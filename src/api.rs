@@ -2,8 +2,9 @@
 //! No logic lives here. A language turns its bytes into a [`Request`] and a [`Reply`] into its bytes; the broker knows
 //! neither bytes nor sockets.
 
+pub use crate::config::{SettingLine, SettingSource};
 pub use krappy_wire::error::ErrorCode;
-pub use krappy_wire::native::{After, Body, Keys, Level, PlainRecords, PublishedPart, RowsWriter};
+pub use krappy_wire::native::{After, Body, Change, Keys, Level, Op, PlainRecords, RowsWriter};
 
 use crate::chunk::Chunk;
 
@@ -33,11 +34,18 @@ pub struct TopicKey(pub u32);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PartitionKey(pub u32);
 
-/// A topic by name, or by key once a registration has resolved it.
+impl PartitionKey {
+    /// The key of no partition.
+    pub const NONE: PartitionKey = PartitionKey(u32::MAX);
+}
+
+/// A topic by name, by id, or by key once a registration has resolved it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TopicRef<'a> {
     /// By name.
     Name(&'a str),
+    /// By the id that it got when it was created.
+    Id([u8; 16]),
     /// By key.
     Key(TopicKey),
 }
@@ -49,6 +57,8 @@ pub enum Request<'a> {
     Publish(Publish<'a>),
     /// Read records, now or when there are enough.
     Fetch(Fetch),
+    /// The same, with partitions that are not resolved yet; answered with one part for each of them, in their order.
+    FetchTopics(FetchTopics<'a>),
     /// Append one record if its key is as expected.
     PublishIf(PublishIf<'a>),
     /// Read the newest records of keys.
@@ -69,14 +79,36 @@ pub enum Request<'a> {
         /// Whether a producer id is wanted.
         idempotent: bool,
     },
+    /// Give out a producer id of its own, not tied to a topic.
+    NewProducerId,
     /// Resolve a topic and a position in its partitions.
     ListOffsets {
         /// The topic.
-        topic: &'a str,
+        topic: TopicRef<'a>,
         /// One partition, or all.
         partition: Option<u32>,
+        /// The leader epoch that the client believes to be current; -1: it does not say.
+        leader_epoch: i32,
         /// Which offset.
         at: At,
+    },
+    /// Where a leader epoch ends, so that a client can tell whether what it has read is still there.
+    OffsetForLeaderEpoch {
+        /// The topic.
+        topic: &'a str,
+        /// The partition.
+        partition: i32,
+        /// The leader epoch that the client believes to be current; -1: it does not say.
+        current: i32,
+        /// The epoch that is asked for.
+        epoch: i32,
+    },
+    /// Which idempotent producers a partition remembers.
+    DescribeProducers {
+        /// The topic.
+        topic: &'a str,
+        /// The partition.
+        partition: i32,
     },
     /// Create a topic.
     CreateTopic {
@@ -86,18 +118,46 @@ pub enum Request<'a> {
         partitions: Option<i32>,
         /// Settings by Kafka's names.
         settings: Vec<(&'a str, &'a str)>,
+        /// Check everything, answer as if it had been created, and create nothing.
+        validate_only: bool,
     },
     /// List all topics.
     ListTopics,
+    /// Describe all topics.
+    DescribeAllTopics,
     /// Describe one topic.
     DescribeTopic {
-        /// Its name.
-        topic: &'a str,
+        /// The topic.
+        topic: TopicRef<'a>,
+        /// Create it first if it is not there, it is asked for by name and that is switched on.
+        create: bool,
     },
+    /// Change the settings of a topic.
+    AlterTopic {
+        /// The topic.
+        topic: &'a str,
+        /// What to change, in order.
+        changes: Vec<Change<'a>>,
+        /// Forget first what the topic has set so far.
+        replace: bool,
+        /// Check everything and change nothing.
+        validate_only: bool,
+    },
+    /// Add partitions to a topic.
+    CreatePartitions {
+        /// The topic.
+        topic: &'a str,
+        /// How many it shall have then.
+        count: i32,
+        /// Check everything and change nothing.
+        validate_only: bool,
+    },
+    /// Describe the settings of the broker.
+    DescribeBroker,
     /// Delete a topic and its data.
     DeleteTopic {
-        /// Its name.
-        topic: &'a str,
+        /// The topic.
+        topic: TopicRef<'a>,
     },
     /// Move a partition's log start offset up.
     DeleteRecords {
@@ -204,6 +264,24 @@ pub enum At {
     Offset(i64),
     /// The first record at or after this many milliseconds since 1970; the high watermark if there is none.
     Timestamp(i64),
+    /// The record with the largest timestamp; the high watermark if there is none.
+    MaxTimestamp,
+}
+
+/// A position in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    /// The partition.
+    pub partition: PartitionKey,
+    /// Its number.
+    pub number: i32,
+    /// The offset.
+    pub offset: i64,
+    /// Timestamp of the record that was looked for by time, milliseconds since 1970. -1: none was looked for, or none
+    /// was found, and then the offset is the high watermark.
+    pub timestamp: i64,
+    /// The leader epoch that holds at this offset.
+    pub leader_epoch: i32,
 }
 
 /// A read of one or more partitions. Owned, because it may have to wait.
@@ -217,6 +295,8 @@ pub struct Fetch {
     pub max_wait_ms: u32,
     /// About how many bytes to answer with; a first batch that is larger comes whole.
     pub max_bytes: u32,
+    /// Answer with a part for every partition, and not only for those with news.
+    pub every: bool,
 }
 
 /// What a fetch wants of one partition.
@@ -228,6 +308,45 @@ pub struct Want {
     pub number: i32,
     /// The first offset wanted.
     pub offset: i64,
+    /// About how many bytes of it.
+    pub max_bytes: u32,
+    /// Why it cannot be read, where that is known already, or [`ErrorCode::None`].
+    pub error: ErrorCode,
+}
+
+impl Want {
+    /// From this offset on, as much as the fetch allows.
+    pub fn from(partition: PartitionKey, number: i32, offset: i64) -> Self {
+        Self { partition, number, offset, max_bytes: u32::MAX, error: ErrorCode::None }
+    }
+}
+
+/// A read of partitions by topic and number.
+#[derive(Debug)]
+pub struct FetchTopics<'a> {
+    /// What is wanted, at most one entry per partition.
+    pub wants: Vec<TopicWant<'a>>,
+    /// Answer when this many bytes are there ...
+    pub min_bytes: u32,
+    /// ... or after this many milliseconds.
+    pub max_wait_ms: u32,
+    /// About how many bytes to answer with; a first batch that is larger comes whole.
+    pub max_bytes: u32,
+}
+
+/// What a fetch wants of one partition that is not resolved yet.
+#[derive(Debug, Clone, Copy)]
+pub struct TopicWant<'a> {
+    /// The topic.
+    pub topic: TopicRef<'a>,
+    /// The number of the partition.
+    pub number: i32,
+    /// The first offset wanted.
+    pub offset: i64,
+    /// About how many bytes of it.
+    pub max_bytes: u32,
+    /// What the client takes for the leader epoch; -1: it does not say.
+    pub leader_epoch: i32,
 }
 
 /// What the broker answers.
@@ -260,8 +379,25 @@ pub enum Reply {
     },
     /// Positions.
     Offsets {
-        /// Partition, its number, and the offset.
-        parts: Vec<(PartitionKey, i32, i64)>,
+        /// One entry per partition.
+        parts: Vec<Position>,
+    },
+    /// Where a leader epoch ends.
+    EpochEnd {
+        /// The newest epoch up to the one that was asked for in which something was appended, or that one; -1: there
+        /// was no such epoch.
+        epoch: i32,
+        /// The offset after its last record; -1 with epoch -1.
+        end_offset: i64,
+    },
+    /// Producers of a partition, sorted by id.
+    Producers(Vec<ProducerState>),
+    /// A producer id that nobody else has.
+    ProducerId {
+        /// The id.
+        id: i64,
+        /// Its first epoch.
+        epoch: i16,
     },
     /// The key is not as expected, and nothing was appended.
     Conflict {
@@ -299,6 +435,12 @@ pub enum Reply {
     Topic(Box<TopicDescription>),
     /// All topics, sorted by name.
     Topics(Vec<TopicLine>),
+    /// All topics in full, sorted by name.
+    AllTopics(Vec<TopicDescription>),
+    /// Settings of the broker, in the order of the manual.
+    Settings(Vec<SettingLine>),
+    /// The change is durable and holds; or, where it was only checked, would be possible.
+    Altered,
     /// The topic is gone.
     Deleted,
     /// The log start offset now.
@@ -318,6 +460,36 @@ pub enum Parts {
     Many(Vec<PublishedPart>),
 }
 
+/// Where a publish went in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PublishedPart {
+    /// The number of the partition.
+    pub partition: i32,
+    /// Offset of the first record.
+    pub base_offset: i64,
+    /// How many records.
+    pub count: u32,
+    /// The time that all of them got, milliseconds since 1970; -1 if they keep their own.
+    pub log_append_time: i64,
+    /// The log start offset now.
+    pub log_start: i64,
+}
+
+/// What a partition remembers of an idempotent producer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerState {
+    /// Its id.
+    pub id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+    /// Sequence number of its last record; -1: none is remembered.
+    pub last_sequence: i32,
+    /// Largest timestamp of its last batch, milliseconds since 1970; -1: none is remembered.
+    pub last_timestamp: i64,
+    /// First offset of its open transaction; -1: there is none.
+    pub txn_start: i64,
+}
+
 /// A refusal, in words that say what to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
@@ -327,17 +499,25 @@ pub struct Refusal {
     pub message: String,
     /// What to do about it; may be empty.
     pub hint: String,
+    /// Of a publish: which records of its batch are wrong, counted from 0. Empty: the refusal is about all of it.
+    pub records: Vec<i32>,
 }
 
 impl Refusal {
     /// A refusal without a hint.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: String::new() }
+        Self { code, message: message.into(), hint: String::new(), records: Vec::new() }
     }
 
     /// Adds what to do about it.
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = hint.into();
+        self
+    }
+
+    /// Says which records are wrong.
+    pub fn records(mut self, records: Vec<i32>) -> Self {
+        self.records = records;
         self
     }
 }
@@ -394,8 +574,8 @@ pub struct TopicDescription {
     pub id: [u8; 16],
     /// By number.
     pub partitions: Vec<krappy_wire::native::PartitionInfo>,
-    /// Setting, value, source.
-    pub settings: Vec<(&'static str, String, &'static str)>,
+    /// All of them, sorted by name.
+    pub settings: Vec<SettingLine>,
 }
 
 /// One topic in a list.
@@ -403,6 +583,8 @@ pub struct TopicDescription {
 pub struct TopicLine {
     /// Its name.
     pub name: String,
+    /// Its id.
+    pub id: [u8; 16],
     /// How many partitions.
     pub partitions: u32,
     /// Offsets between log start and high watermark.

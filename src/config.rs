@@ -4,8 +4,9 @@
 //! the commented file and the manual all come from it, so none of them can differ from what the broker does.
 //!
 //! [`value`] reads and writes single values, [`topic`] holds the settings that a topic may have of its own,
-//! [`mod@load`] decides which source wins, and [`text`] writes it all down for people.
+//! [`mod@load`] decides which source wins, [`text`] writes it all down for people, and [`line`] for clients that ask.
 
+pub mod line;
 pub mod load;
 pub mod nearest;
 pub mod table;
@@ -16,8 +17,10 @@ pub mod value;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+pub use line::{SettingLine, SettingSource};
 pub use load::{Given, Loaded, Source, load, parse_file};
-pub use topic::{Cleanup, Described, TopicOverrides, TopicSettings};
+pub use topic::{Cleanup, Compression, TopicOverrides, TopicSettings};
+pub use value::Address;
 
 /// How long things may take and how large they may grow. Each says whom it protects and what happens at it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +105,9 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// `listen`: addresses; port 0 lets the system choose.
     pub listen: Vec<SocketAddr>,
+    /// `advertised.listeners`: what Kafka clients are told to connect to, instead of the address that they have
+    /// reached.
+    pub advertised: Option<Address>,
     /// `--ephemeral`: a temporary data folder that is removed at exit, and a free port.
     pub ephemeral: bool,
     /// `--allow-insecure`: without it, listening beyond loopback is refused while there is no authentication.
@@ -116,6 +122,8 @@ pub struct Config {
     pub cleaner_backoff_ms: u64,
     /// `log.cleaner.io.max.bytes.per.second`: how fast it goes through segments.
     pub cleaner_rate: u64,
+    /// `producer.id.expiration.ms`: a producer that has appended nothing for this long is forgotten.
+    pub producer_expiry_ms: i64,
     /// `on.fsync.error`: `exit` (true) or keep the other partitions going (false).
     pub exit_on_fsync_error: bool,
     /// `debug.sync.delay.ms`: every sync takes this much longer; for tests of slow disks.
@@ -131,6 +139,7 @@ impl Default for Config {
         Self {
             data_dir: PathBuf::from("krappy-data"),
             listen: vec![SocketAddr::from(([127, 0, 0, 1], 9092))],
+            advertised: None,
             ephemeral: false,
             allow_insecure: false,
             auto_create: true,
@@ -138,6 +147,7 @@ impl Default for Config {
             retention_check_ms: 300_000,
             cleaner_backoff_ms: 15_000,
             cleaner_rate: 64 << 20,
+            producer_expiry_ms: 24 * 3_600_000,
             exit_on_fsync_error: true,
             debug_sync_delay_ms: 0,
             topic: TopicSettings::default(),

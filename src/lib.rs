@@ -6,7 +6,8 @@
 //!   socket:
 //!   [`conn::input`], and [`output`].
 //! * [`native`] is the language of krappy's own clients: frames become requests, replies become frames. Its bytes are
-//!   defined in the `krappy-wire` crate.
+//!   defined in the `krappy-wire` crate. [`kafka`] is the language of Kafka's clients, one file for each API, and
+//!   [`http`] one page so far. What they have in common stands in [`language`].
 //! * [`api`] is the vocabulary in between; [`broker`] is all state behind it: topics, partitions, publishing, fetching,
 //!   and what waits.
 //! * [`worker`] is the boundary with the threads that may wait for the device; [`segment`] is the log of one partition;
@@ -41,6 +42,9 @@ pub mod cli;
 pub mod config;
 pub mod conn;
 pub mod disk;
+pub mod http;
+pub mod kafka;
+pub mod language;
 pub mod lsm;
 pub mod metrics;
 pub mod native;

@@ -105,10 +105,29 @@ mod tests {
         assert!(text.contains(&line), "{text}");
     }
 
+    #[cfg(feature = "compression")]
+    #[test]
+    fn compressed_batches_are_opened_and_one_that_cannot_be_is_no_damage() {
+        let mut bench = Bench::new();
+        bench.append_packed(1, &[1_000, 2_000], |_| {});
+        bench.append_packed(0, &[3_000], |header| header.set_codec(4));
+        bench.append_packed(2, &[4_000, 5_000], |header| header.set_log_append_time(6_000));
+        bench.log.close().unwrap();
+        let (result, text) = checked(&bench);
+        assert_eq!((result.problems, result.records), (0, 5), "{text}");
+        assert!(text.contains("1 compressed batches cannot be opened"), "{text}");
+        assert!(text.contains("the first at offset 2: "), "{text}");
+        let text = dumped(&bench, &Path::new(DIR).join("00000000000000000000.log"));
+        assert!(text.contains("offset 1  timestamp 2000  key null  value \"value\""), "{text}");
+        assert!(text.contains("the records cannot be shown"), "{text}");
+        assert!(text.contains("LogAppendTime") && text.contains("offset 3  timestamp 6000"), "{text}");
+    }
+
     #[test]
     fn every_kind_of_file_is_checked() {
         for (name, bit, says) in [
             ("mark", 100, "slot 0 of the mark is damaged"),
+            ("epochs", 150, "the file epochs is damaged"),
             ("00000000000000000000.index", 300, "00000000000000000000.index: an entry fails its checksum"),
         ] {
             let bench = stopped();
@@ -159,6 +178,7 @@ mod tests {
         let mark = dumped(&bench, &Path::new(DIR).join("mark"));
         let end = format!("offset {}  log start 0", bench.log.end_offset());
         assert!(mark.contains(&end), "{mark}");
+        assert_eq!(dumped(&bench, &Path::new(DIR).join("epochs")), "leader epoch 0  from offset 0\n");
     }
 
     /// A partition with a view, as a flush and a move to the next level leave it.

@@ -18,6 +18,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::broker::Broker;
 use crate::disk::Disk;
+use crate::language::Address;
 use crate::os::{self, Signals};
 use crate::server::{Server, Stream};
 use crate::time::{Now, Time};
@@ -100,6 +101,14 @@ impl Clock {
 impl Stream for TcpStream {
     fn peer(&self) -> String {
         self.peer_addr().map_or_else(|_| "(gone)".into(), |addr| addr.to_string())
+    }
+
+    fn reached(&self) -> Address {
+        match self.local_addr() {
+            Ok(addr) => Address { host: addr.ip().to_canonical().to_string(), port: addr.port() },
+            // The connection is gone already, and whatever it asks for is told to nobody.
+            Err(_) => Address { host: String::new(), port: 0 },
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use crate::chunk::Buffers;
 use crate::config::Limits;
 use crate::conn::input::Fill;
 use crate::conn::{Conn, Next};
-use crate::native::Greeting;
+use crate::language::{Address, Greeting};
 use crate::time::{Now, Time};
 use crate::timers::Timers;
 use crate::worker::{Done, Job};
@@ -30,6 +30,9 @@ const INPUT_BUFFERS: usize = 4 << 20;
 pub trait Stream: Read + Write {
     /// Who is on the other side, for logs.
     fn peer(&self) -> String;
+
+    /// The address that the client has reached.
+    fn reached(&self) -> Address;
 }
 
 /// All connections and the broker behind them.
@@ -81,6 +84,9 @@ impl<S: Stream> Server<S> {
         let greeting = Greeting {
             software: concat!("krappy ", env!("CARGO_PKG_VERSION")).to_owned(),
             cluster_id: broker.identity().cluster_id.clone(),
+            leader_epoch: broker.identity().boot_epoch as i32,
+            data_dir: broker.config().data_dir.display().to_string(),
+            advertised: broker.config().advertised.clone(),
         };
         Self {
             clients: Slab::new(),
@@ -114,7 +120,7 @@ impl<S: Stream> Server<S> {
     pub fn accept(&mut self, stream: S, now: Now) -> ConnId {
         self.generation = self.generation.wrapping_add(1);
         let id = ConnId { key: self.next_key(), generation: self.generation };
-        let conn = Conn::new(now);
+        let conn = Conn::new(stream.reached(), now);
         let client = Client {
             stream,
             conn,
@@ -234,6 +240,27 @@ impl<S: Stream> Server<S> {
                     client.conn.taken(slot, consumed, now);
                     if self.broker.has_replies() {
                         self.deliver(now);
+                    }
+                }
+                Ok(Next::Requests { slot, requests, consumed }) => {
+                    let (conn, all, mut count) = (client.id, requests.len(), 0);
+                    for request in requests {
+                        let to = ReplyTo { conn, slot: slot + count as u64 };
+                        if self.broker.handle(to, request, now) == Taken::Later {
+                            break;
+                        }
+                        count += 1;
+                    }
+                    client.conn.taken_some(slot, count, (count == all).then_some(consumed), now);
+                    if count < all {
+                        client.set_aside = true;
+                        self.postponed.push(conn);
+                    }
+                    if self.broker.has_replies() {
+                        self.deliver(now);
+                    }
+                    if count < all {
+                        return false;
                     }
                 }
                 Ok(Next::Handled(consumed)) => client.conn.consumed(consumed, now),

@@ -8,7 +8,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use krappy_wire::batch::{BatchError, Header};
+use krappy_wire::batch::{BatchError, HEADER, Header};
 use krappy_wire::compress;
 
 use crate::disk::{Disk, remove_tree};
@@ -17,8 +17,6 @@ use crate::segment::{Newest, Replay};
 
 /// Name of the folder of the view in that of the partition.
 pub const DIR: &str = "view";
-/// Largest batch after inflation. It bounds what a compressed batch can make of itself.
-pub const INFLATED_MOST: usize = 64 << 20;
 /// What one step of a rebuild reads of the log at the most.
 const STEP: u64 = 8 << 20;
 
@@ -27,40 +25,46 @@ const STEP: u64 = 8 << 20;
 pub struct Entries {
     inflated: Vec<u8>,
     value: Vec<u8>,
+    /// The log was told of a batch that cannot be opened.
+    told: bool,
 }
 
 impl Entries {
-    /// Shows each record of a batch that has a key. The batch is whole and was checked; `base_offset` is the one that
-    /// it has in the log.
+    /// Shows each record of a batch that has a key which can be kept. The batch was checked; `body` is what follows its
+    /// header.
     pub fn of(
         &mut self,
-        batch: &[u8],
-        base_offset: i64,
+        header: &Header,
+        body: &[u8],
         visit: &mut dyn FnMut(Entry<'_>),
     ) -> Result<(), BatchError> {
-        let shift = base_offset - Header::read(batch)?.base_offset;
-        for record in compress::records(batch, INFLATED_MOST, &mut self.inflated)? {
+        for record in compress::records_in(header, body, compress::MOST, &mut self.inflated)? {
             let record = record?;
-            let Some(key) = record.key else { continue };
+            let Some(key) = record.key.filter(|key| key.len() <= lsm::MOST_KEY) else { continue };
             self.value.clear();
             self.value.extend_from_slice(&record.timestamp.to_be_bytes());
             self.value.extend_from_slice(record.tail.bytes());
             let kind = if record.value.is_some() { Kind::Put } else { Kind::Tombstone };
-            visit(Entry { key, seq: record.offset + shift, kind, value: &self.value });
+            visit(Entry { key, seq: record.offset, kind, value: &self.value });
         }
         Ok(())
     }
-}
 
-/// Checks that every record of a batch can be kept by its key, inflating it if it is compressed; what is wrong, if
-/// anything.
-pub fn check(batch: &[u8], entries: &mut Entries) -> Result<(), String> {
-    let records = compress::records(batch, INFLATED_MOST, &mut entries.inflated);
-    for (i, record) in records.map_err(|e| e.to_string())?.enumerate() {
-        check_key(record.map_err(|e| e.to_string())?.key)
-            .map_err(|e| format!("record {i} of the batch {e}"))?;
+    /// The same of a batch as it lies in the log. One that cannot be opened has none: it was appended when the topic
+    /// was not compacted, and nobody looked into it.
+    pub fn of_stored(&mut self, header: &Header, body: &[u8], visit: &mut dyn FnMut(Entry<'_>)) {
+        if let Err(e) = self.of(header, body, visit)
+            && !std::mem::replace(&mut self.told, true)
+        {
+            let at = header.base_offset;
+            log::warn!("the batch at offset {at} and perhaps others cannot be opened for the view: {e}");
+        }
     }
-    Ok(())
+
+    /// A buffer that holds nothing of value.
+    pub fn scratch(&mut self) -> &mut Vec<u8> {
+        &mut self.inflated
+    }
 }
 
 /// Checks that a record can be kept by its key; what is wrong, if anything.
@@ -94,7 +98,7 @@ pub fn open(
 ) -> io::Result<(Tree, Option<String>)> {
     let dir: Arc<Path> = partition.join(DIR).into();
     let why = match Tree::open(disk.clone(), dir.clone(), *options) {
-        _ if damaged => "it is damaged".into(),
+        _ if damaged => "what its files say is not believed".into(),
         Ok(tree) if tree.covered() <= end => return Ok((tree, None)),
         Ok(tree) => format!("it covers {} records, the log has {end}", tree.covered()),
         Err(lsm::OpenError::Missing) => "it is missing".into(),
@@ -141,10 +145,7 @@ impl Rebuild {
                     memtable.insert(entry);
                 }
             };
-            entries.of(batch, header.base_offset, &mut put).map_err(|e| {
-                let text = format!("the batch at offset {}: {e}", header.base_offset);
-                io::Error::new(io::ErrorKind::InvalidData, text)
-            })?;
+            entries.of_stored(header, &batch[HEADER..], &mut put);
             Ok(memtable.weight() < most)
         })?;
         let (offset, done) = (self.replay.offset(), self.replay.is_done());

@@ -4,19 +4,20 @@
 //! simulator runs jobs itself, in an order of its choosing. Nothing that may wait for the device happens anywhere else,
 //! except the append into the page cache.
 
+pub mod folder;
+
 use std::collections::VecDeque;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::JoinHandle;
 
 use crate::api::{PartitionKey, ReplyTo, TopicKey};
-use crate::disk::{Disk, Space, remove_tree, replace_file, swap_file};
+use crate::disk::{Disk, Space, remove_tree, swap_file};
 use crate::lsm::{self, Flush, Flushed, Merge, Options, Step, Sweep, Tree};
-use crate::segment::{
-    Clean, CleanStep, Log, LogSettings, Lookup, MarkWrite, Swap, Swapped, Sync, Synced, Unlink, Warm,
-};
+use crate::segment::{Clean, CleanStep, Log, Lookup, MarkWrite, Swap, Swapped, Sync, Synced, Unlink, Warm};
 use crate::view::{self, Rebuild, Rebuilt, Survivors};
+pub use folder::{AddPartitions, CreateTopic};
 
 /// Work that may wait for the device.
 pub enum Job {
@@ -28,6 +29,10 @@ pub enum Job {
     Lookup(u64, usize, Lookup),
     /// Make the folder of a topic.
     CreateTopic(CreateTopic),
+    /// Describe a topic anew: its folder, and the content of `topic.properties`.
+    Describe(TopicKey, PathBuf, String),
+    /// Make the folders of further partitions.
+    AddPartitions(AddPartitions),
     /// Remove the folder of a topic.
     DeleteTopic {
         /// Which one.
@@ -55,6 +60,8 @@ pub enum Job {
     Rebuild(PartitionKey, Box<Rebuild>),
     /// Throw away what a tree has let go of: the last close of a removed file is what frees its blocks.
     Sweep(Sweep),
+    /// Remove the view of a partition that is not compacted any more, and close the tree that was left of it.
+    RemoveView(PartitionKey, PathBuf, Option<Box<Tree>>),
     /// Do a step of cleaning a compacted partition.
     Clean(PartitionKey, Box<CleanJob>),
     /// Put a cleaned segment in the place of those that it was made from.
@@ -84,24 +91,6 @@ pub struct CleanJob {
     pub newest: Survivors,
 }
 
-/// The folder of a topic that is to be made.
-pub struct CreateTopic {
-    /// Which one.
-    pub topic: TopicKey,
-    /// `data/topics`.
-    pub topics: PathBuf,
-    /// Its name.
-    pub name: String,
-    /// How many partitions.
-    pub partitions: u32,
-    /// Content of `topic.properties`.
-    pub properties: String,
-    /// How its logs behave.
-    pub settings: LogSettings,
-    /// How its views are shaped, if it is compacted.
-    pub view: Option<Options>,
-}
-
 /// What became of a job.
 pub enum Done {
     /// See [`Job::Sync`].
@@ -112,6 +101,10 @@ pub enum Done {
     Found(u64, usize, io::Result<Option<(i64, i64)>>),
     /// See [`Job::CreateTopic`]; the open logs and the trees of their views in order of partition number.
     TopicCreated(TopicKey, io::Result<Vec<(Log, Option<Tree>)>>),
+    /// See [`Job::Describe`].
+    Described(TopicKey, io::Result<()>),
+    /// See [`Job::AddPartitions`]; the same of the new partitions.
+    PartitionsAdded(TopicKey, io::Result<Vec<(Log, Option<Tree>)>>),
     /// See [`Job::DeleteTopic`].
     TopicDeleted(TopicKey, io::Result<()>),
     /// See [`Job::Unlink`].
@@ -132,6 +125,8 @@ pub enum Done {
     Rebuilt(PartitionKey, Box<io::Result<Rebuilt>>),
     /// See [`Job::Sweep`].
     Swept,
+    /// See [`Job::RemoveView`].
+    ViewRemoved(PartitionKey, io::Result<()>),
     /// See [`Job::Clean`].
     Cleaned(PartitionKey, Box<(CleanStep, Survivors)>),
     /// See [`Job::Swap`].
@@ -148,8 +143,12 @@ impl Job {
             Job::Warm(park, warm) => Done::Warmed(park, warm.run()),
             Job::Lookup(park, index, lookup) => Done::Found(park, index, lookup.run()),
             Job::CreateTopic(create) => Done::TopicCreated(create.topic, create.run(disk)),
+            Job::Describe(topic, dir, properties) => {
+                Done::Described(topic, folder::describe(&**disk, &dir, &properties))
+            }
+            Job::AddPartitions(add) => Done::PartitionsAdded(add.topic, add.run(disk)),
             Job::DeleteTopic { topic, topics, name } => {
-                Done::TopicDeleted(topic, delete_topic(&**disk, &topics, &name))
+                Done::TopicDeleted(topic, folder::delete(&**disk, &topics, &name))
             }
             Job::Unlink(partition, unlink) => Done::Unlinked(partition, unlink.run(&**disk)),
             Job::Mark(partition, mark, to) => Done::Marked(partition, mark.run(), to),
@@ -164,6 +163,10 @@ impl Job {
             Job::Sweep(sweep) => {
                 sweep.run();
                 Done::Swept
+            }
+            Job::RemoveView(partition, dir, tree) => {
+                drop(tree);
+                Done::ViewRemoved(partition, remove_tree(&**disk, &dir))
             }
             Job::Clean(partition, job) => {
                 let CleanJob { clean, mut newest } = *job;
@@ -180,48 +183,6 @@ impl Job {
 
 /// What one step of cleaning goes through at the most, bytes.
 pub const CLEAN_STEP: usize = 1 << 20;
-/// Prefix of a topic folder that is being made. `+` is not allowed in topic names, so it cannot be one. The longest
-/// topic name leaves room for 6 bytes in a file name of 255.
-pub const CREATING: &str = "+new-";
-/// Prefix of a topic folder that is being removed.
-pub const DELETING: &str = "+gone-";
-/// Name of the text file that describes a topic.
-pub const PROPERTIES: &str = "topic.properties";
-
-impl CreateTopic {
-    /// Makes everything under another name, syncs it, and renames: a crash leaves the whole topic or none of it.
-    fn run(self, disk: &Arc<dyn Disk>) -> io::Result<Vec<(Log, Option<Tree>)>> {
-        let aside = self.topics.join(format!("{CREATING}{}", self.name));
-        let place = self.topics.join(&self.name);
-        remove_tree(&**disk, &aside)?;
-        disk.create_dir(&aside)?;
-        for number in 0..self.partitions {
-            Log::create(&**disk, &aside.join(number.to_string()))?;
-        }
-        replace_file(&**disk, &aside.join(PROPERTIES), self.properties.as_bytes())?;
-        disk.sync_dir(&aside)?;
-        disk.rename(&aside, &place)?;
-        disk.sync_dir(&self.topics)?;
-        let open = |number: u32| {
-            let dir = place.join(number.to_string());
-            let (log, _) =
-                Log::open(disk, &dir, true, None, &self.settings, &mut |_| {}).map_err(io::Error::other)?;
-            let tree = self.view.as_ref().map(|options| view::open(disk, &dir, 0, 0, options, false));
-            Ok((log, tree.transpose()?.map(|(tree, _)| tree)))
-        };
-        (0..self.partitions).map(open).collect()
-    }
-}
-
-fn delete_topic(disk: &dyn Disk, topics: &Path, name: &str) -> io::Result<()> {
-    let aside = topics.join(format!("{DELETING}{name}"));
-    remove_tree(disk, &aside)?;
-    disk.rename(&topics.join(name), &aside)?;
-    disk.sync_dir(topics)?;
-    remove_tree(disk, &aside)?;
-    disk.sync_dir(topics)
-}
-
 /// The worker threads. Dropping it waits for the jobs that were given.
 pub struct Workers {
     shared: Arc<Shared>,

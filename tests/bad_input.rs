@@ -12,7 +12,7 @@ use common::client::{Answer, Got, any_frame, batch_of, encode, plain, poll, prep
 use common::{Broker, Client, TempDir, eventually, kib, os};
 use krappy_wire::batch::{self, ProducerSequence};
 use krappy_wire::error::ErrorCode as E;
-use krappy_wire::native::{Body, Level, PlainWriter, Request, Start, code};
+use krappy_wire::native::{Body, Change, Level, Op, PlainWriter, Request, Start, code};
 
 /// Streams that every row finds registered.
 const PRODUCER: u32 = 1;
@@ -114,6 +114,16 @@ fn every_request() -> Vec<Request<'static>> {
         Request::DescribeTopic { topic: "t" },
         Request::DeleteTopic { topic: "t" },
         Request::DeleteRecords { topic: "t", partition: 0, offset: 0 },
+        Request::AlterTopic {
+            topic: "t",
+            changes: vec![
+                Change { key: "a", op: Op::Set("b") },
+                Change { key: "c", op: Op::Unset },
+                Change { key: "d", op: Op::Append("e,f") },
+                Change { key: "g", op: Op::Subtract("") },
+            ],
+        },
+        Request::AddPartitions { topic: "t", count: 7 },
     ]
 }
 

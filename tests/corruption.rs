@@ -9,7 +9,7 @@ use std::sync::Arc;
 use krappy::chunk::Buffers;
 use krappy::disk::Disk;
 use krappy::disk::sim::SimDisk;
-use krappy::segment::{Appended, Log, LogSettings, OpenError, Read, ReadError, Recovery};
+use krappy::segment::{Appended, Epochs, Log, LogSettings, OpenError, Read, ReadError, Recovery};
 use krappy_wire::batch::Builder;
 
 const DIR: &str = "/0";
@@ -23,6 +23,7 @@ struct Golden {
     sim: SimDisk,
     batches: Vec<(i64, Vec<u8>)>,
     end: i64,
+    epochs: Epochs,
 }
 
 fn golden() -> Golden {
@@ -32,7 +33,8 @@ fn golden() -> Golden {
     let (mut log, _) = open(&sim, true).unwrap();
     let mut batches = Vec::new();
     for i in 0..40 {
-        let base = log.end_offset();
+        let (base, epoch) = (log.end_offset(), 3 + i as i32 / 15);
+        log.set_epoch(epoch);
         let records = 1 + i % 3;
         let mut bytes = Vec::new();
         let mut builder = Builder::open(&mut bytes, 1_000 + base);
@@ -40,7 +42,7 @@ fn golden() -> Golden {
             let value = format!("a value of record {}", base + j);
             builder.push(&mut bytes, 1_000 + base, None, Some(value.as_bytes()), std::iter::empty());
         }
-        builder.close(&mut bytes, base, 0, None);
+        builder.close(&mut bytes, base, epoch, None);
         let last_offset = base + records - 1;
         let size = bytes.len() as u32;
         let appended = Appended { base_offset: base, last_offset, size, max_timestamp: 1_000 + base };
@@ -49,7 +51,7 @@ fn golden() -> Golden {
     }
     log.close().unwrap();
     assert_eq!(log.segment_count(), 3);
-    Golden { sim, batches, end: log.end_offset() }
+    Golden { sim, batches, end: log.end_offset(), epochs: log.epochs().clone() }
 }
 
 fn open(sim: &SimDisk, clean: bool) -> Result<(Log, Recovery), OpenError> {
@@ -65,6 +67,7 @@ struct Outcome {
     missing: BTreeSet<i64>,
     report: Recovery,
     end: i64,
+    epochs: Epochs,
 }
 
 impl Outcome {
@@ -84,6 +87,7 @@ impl Golden {
             missing: (0..self.end).collect(),
             report,
             end: log.end_offset(),
+            epochs: log.epochs().clone(),
         };
         let mut buffers = Buffers::new(0);
         let mut at = log.start_offset();
@@ -157,6 +161,29 @@ fn no_damage_to_an_index_or_a_mark_hides_a_record() {
             let outcome = golden.with(&what, false, |sim| sim.set_raw(&path, &content[..len]).unwrap());
             assert_eq!(outcome.lost(), 0, "{what}: {:?}", outcome.report);
         }
+    }
+}
+
+#[test]
+fn no_damage_to_the_epochs_changes_what_they_say() {
+    let golden = golden();
+    assert_eq!(golden.epochs.iter().map(|(epoch, _)| epoch).collect::<Vec<_>>(), [3, 4, 5]);
+    let files = golden.files("epochs");
+    let [(path, content)] = &files[..] else { panic!("there is one") };
+    for clean in [true, false] {
+        for bit in 0..content.len() as u64 * 8 {
+            let what = format!("bit {bit} of the epochs");
+            let outcome = golden.with(&what, clean, |sim| sim.flip_bit(path, bit).unwrap());
+            assert_eq!((outcome.lost(), &outcome.epochs), (0, &golden.epochs), "{what}");
+            assert!(outcome.report.rebuilt_epochs, "{what}");
+        }
+        for len in 0..content.len() {
+            let what = format!("epochs cut to {len}");
+            let outcome = golden.with(&what, clean, |sim| sim.set_raw(path, &content[..len]).unwrap());
+            assert_eq!((outcome.lost(), &outcome.epochs), (0, &golden.epochs), "{what}");
+        }
+        let outcome = golden.with("epochs removed", clean, |sim| sim.remove_file(path).unwrap());
+        assert_eq!((outcome.lost(), &outcome.epochs), (0, &golden.epochs));
     }
 }
 
@@ -238,7 +265,8 @@ fn strangers_in_the_directory_are_left_alone_or_refused() {
         let outcome = golden.with(name, true, |sim| sim.set_raw(&path, b"hello").unwrap());
         assert_eq!((outcome.lost(), &outcome.report.unknown[..]), (0, &[name.to_owned()][..]));
     }
-    for name in ["00000000000000000999.log.tmp", "mark.tmp", "torn-00000000000000000000-5.tmp"] {
+    for name in ["00000000000000000999.log.tmp", "mark.tmp", "epochs.tmp", "torn-00000000000000000000-5.tmp"]
+    {
         let path = Path::new(DIR).join(name);
         let outcome = golden.with(name, true, |sim| sim.set_raw(&path, b"hello").unwrap());
         assert_eq!((outcome.lost(), &outcome.report.removed[..]), (0, &[name.to_owned()][..]));

@@ -2,12 +2,15 @@
 //!
 //! A difference here means that files of earlier versions are not read any more, or that the page is wrong.
 
+use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
 use krappy::disk::sim::SimDisk;
 use krappy::disk::{Disk, read_file};
 use krappy::lsm::{Edit, Entry, Kind, Manifest, RunMeta, RunWriter};
+use krappy::segment::{Appended, Log, LogSettings};
+use krappy_wire::batch::Builder;
 
 const VIEW: &str = "/view";
 
@@ -23,6 +26,29 @@ fn the_page_shows_the_bytes_of_a_run_and_of_a_manifest() {
         let page = on_the_page(shown);
         assert!(page == bytes, "```hex {shown} in docs/FORMATS.md has to be:\n{}", hex(&bytes));
     }
+}
+
+#[test]
+fn the_page_shows_the_file_of_the_epochs() {
+    let dir = Path::new("/0");
+    let disk: Arc<dyn Disk> = Arc::new(SimDisk::new(1));
+    Log::create(&*disk, dir).unwrap();
+    let settings = LogSettings { segment_bytes: 1 << 20, segment_ms: 1 << 40, index_interval_bytes: 4096 };
+    let (mut log, _) = Log::open(&disk, dir, true, None, &settings, &mut |_| {}).unwrap();
+    for (epoch, records) in [(7, 4711), (9, 1)] {
+        log.set_epoch(epoch);
+        let (base_offset, mut batch) = (log.end_offset(), Vec::new());
+        let mut builder = Builder::open(&mut batch, 0);
+        (0..records).for_each(|_| builder.push(&mut batch, 0, None, Some(b""), std::iter::empty()));
+        builder.close(&mut batch, base_offset, epoch, None);
+        let (size, last_offset) = (batch.len() as u32, base_offset + records - 1);
+        let appended = Appended { base_offset, last_offset, size, max_timestamp: 0 };
+        log.append(&[IoSlice::new(&batch)], &[appended], &settings, 0).unwrap();
+    }
+    log.close().unwrap();
+    let written = String::from_utf8(read_file(&*disk, &dir.join("epochs")).unwrap()).unwrap();
+    let page = include_str!("../docs/FORMATS.md");
+    assert!(page.contains(&format!("```\n{written}```")), "docs/FORMATS.md has to show:\n{written}");
 }
 
 fn write_run(disk: &dyn Disk) -> RunMeta {

@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["disk", "timers"],
     &["chunk"],
     &["api", "output", "segment", "lsm", "groups"],
-    &["view"],
+    &["view", "language"],
     &["worker"],
     &["broker", "native", "kafka", "http"],
     &["conn"],

@@ -29,11 +29,10 @@ pub fn acceptable(batch: &[u8]) -> Option<()> {
         i64::from(i32_at(batch, 8)?) + 12 == size as i64,
         size >= 61,
         batch[16] == 2,
-        base_offset >= 0,
-        // Offsets of a batch span 2^31 at the most; twice that must exist above its base.
-        base_offset <= i64::MAX - (1 << 32),
-        // Bits: 0-2 codec, 3 timestamp type, 4 transactional, 5 control, 6 delete horizon.
-        attributes & !0b1_001_111 == 0,
+        // The broker gives it one.
+        base_offset == 0,
+        // Bits 0-2 are the codec; the others, such as 3 for the broker's clock and 5 for control, are not a client's.
+        attributes & !0b111 == 0,
         attributes & 0b111 <= 4,
         count >= 1,
         count == delta + 1,

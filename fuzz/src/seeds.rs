@@ -4,6 +4,14 @@
 use std::path::Path;
 
 use krappy::disk::sim::{Rng, SimDisk};
+use krappy::kafka::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
+use krappy::kafka::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
+use krappy::kafka::fetch::{EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic};
+use krappy::kafka::fetch::{FetchableTopicResponse, PartitionData};
+use krappy::kafka::metadata::{MetadataRequest, MetadataRequestTopic};
+use krappy::kafka::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
+use krappy::kafka::table::{Answer, Call};
+use krappy::kafka::wire::{Out, Records, Uuid};
 use krappy::lsm::block::BlockBuilder;
 use krappy::lsm::{Edit, Entry, Kind, RunMeta, RunWriter, Tip, manifest, record};
 use krappy::segment::index;
@@ -13,7 +21,7 @@ use krappy_wire::batch::{Builder, ProducerSequence};
 use krappy_wire::compress;
 use krappy_wire::frame::{self, HEAD};
 use krappy_wire::native::{
-    After, Body, Get, Head, KeyState, KeysWriter, Level, Newest, PartitionInfo, PlainWriter, PublishIf,
+    After, Body, Change, Get, Head, KeyState, KeysWriter, Level, Newest, Op, PartitionInfo, PlainWriter, PublishIf,
     PublishedPart, RecordsPart, Reply, Request, RowsWriter, Scan, Scanned, Start, TopicInfo, TopicSummary,
     Watch,
 };
@@ -37,6 +45,7 @@ pub fn all() -> Vec<Seed> {
         ("frame", frames()),
         ("native_request", requests()),
         ("native_reply", replies()),
+        ("kafka_request", kafka_messages()),
         ("batch", batches()),
         ("inflate", packed()),
         ("index", indexes()),
@@ -77,6 +86,62 @@ fn frames() -> Vec<Vec<u8>> {
     ]
 }
 
+/// The key, with the highest bit for answers, and the version, then what follows the header.
+fn kafka_messages() -> Vec<Vec<u8>> {
+    let batch = batches().swap_remove(0);
+    let mut inputs = vec![
+        kafka_call(0, ApiVersionsRequest::default()),
+        kafka_call(3, ApiVersionsRequest { client_software_name: "me", client_software_version: "1" }),
+        kafka_call(1, MetadataRequest::default()),
+    ];
+    let topics = Some(vec![MetadataRequestTopic { topic_id: Uuid([1; 16]), name: Some("orders") }]);
+    inputs.push(kafka_call(13, MetadataRequest { topics, ..Default::default() }));
+    for version in [3, 9, 13] {
+        let partition_data = vec![PartitionProduceData { index: 0, records: Records::Bytes(&batch) }];
+        let topic = TopicProduceData { name: "orders", topic_id: Uuid([1; 16]), partition_data };
+        let request = ProduceRequest { acks: -1, topic_data: vec![topic], ..Default::default() };
+        inputs.push(kafka_call(version, request));
+    }
+    for version in [4, 12, 17] {
+        let partitions = vec![FetchPartition { fetch_offset: 7, ..Default::default() }];
+        let topics = vec![FetchTopic { topic: "orders", topic_id: Uuid([1; 16]), partitions }];
+        inputs.push(kafka_call(version, FetchRequest { topics, ..Default::default() }));
+        let mut data = PartitionData { records: Records::Bytes(&batch), ..Default::default() };
+        if version >= 12 {
+            data.diverging_epoch = EpochEndOffset { epoch: 1, end_offset: 7 };
+        }
+        let topic = "orders".into();
+        let responses =
+            vec![FetchableTopicResponse { topic, topic_id: Uuid([1; 16]), partitions: vec![data] }];
+        inputs.push(kafka_answer(version, FetchResponse { responses, ..Default::default() }));
+    }
+    let configuration_keys = Some(vec!["retention.ms", ""]);
+    let resources =
+        vec![DescribeConfigsResource { resource_type: 2, resource_name: "orders", configuration_keys }];
+    inputs.push(kafka_call(4, DescribeConfigsRequest { resources, ..Default::default() }));
+    let api_keys = vec![ApiVersion { api_key: 18, min_version: 0, max_version: 4 }];
+    let answer = ApiVersionsResponse { api_keys, finalized_features_epoch: 1, ..Default::default() };
+    inputs.push(kafka_answer(3, answer));
+    // Each of these topics is three bytes here and 64 in memory.
+    let responses = (0..5_000).map(|_| FetchableTopicResponse::default()).collect();
+    inputs.push(kafka_answer(12, FetchResponse { responses, ..Default::default() }));
+    inputs
+}
+
+fn kafka_call<'a>(version: i16, request: impl Into<Call<'a>>) -> Vec<u8> {
+    let call = request.into();
+    let mut out = Out { bytes: vec![call.key() as u8, version as u8], chunks: Vec::new() };
+    call.write(version, &mut out);
+    out.bytes
+}
+
+fn kafka_answer<'a>(version: i16, answer: impl Into<Answer<'a>>) -> Vec<u8> {
+    let answer = answer.into();
+    let mut out = Out { bytes: vec![answer.key() as u8 | 0x80, version as u8], chunks: Vec::new() };
+    answer.write(version, &mut out);
+    out.bytes
+}
+
 /// The low byte of the code, then the body.
 fn requests() -> Vec<Vec<u8>> {
     let mut records = PlainWriter::default();
@@ -102,6 +167,16 @@ fn requests() -> Vec<Vec<u8>> {
         Request::DescribeTopic { topic: "t" },
         Request::DeleteTopic { topic: "t" },
         Request::DeleteRecords { topic: "t", partition: 1, offset: -1 },
+        Request::AlterTopic {
+            topic: "t",
+            changes: vec![
+                Change { key: "a", op: Op::Set("b") },
+                Change { key: "c", op: Op::Unset },
+                Change { key: "d", op: Op::Append("e,f") },
+                Change { key: "g", op: Op::Subtract("") },
+            ],
+        },
+        Request::AddPartitions { topic: "t", count: 7 },
     ];
     let mut inputs: Vec<_> = all.iter().map(|m| input(m.code(), |out| m.encode(HEAD_OF_ALL, out))).collect();
     // Each of these settings is four bytes here and would be eight times that in memory.
@@ -233,13 +308,13 @@ fn input(code: u16, encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
 pub fn batches() -> Vec<Vec<u8>> {
     let by = ProducerSequence { producer_id: 7, epoch: 1, base_sequence: 40 };
     let one = batch(0, None, |b, out| b.push(out, 1_000, Some(b"k"), Some(b"v"), std::iter::empty()));
-    let several = batch(42, Some(by), |b, out| {
+    let several = batch(0, Some(by), |b, out| {
         let headers = [(&b"h"[..], Some(&b"x"[..])), (b"null", None)];
         b.push(out, 1_500, Some(b"k2"), None, headers.into_iter());
         b.push(out, 900, None, Some(b""), std::iter::empty());
         b.push(out, i64::MAX, None, None, std::iter::empty());
     });
-    let many = batch(1 << 40, None, |b, out| {
+    let many = batch(0, None, |b, out| {
         (0..70).for_each(|i| b.push(out, 1_000 + i, None, Some(&[i as u8; 9]), std::iter::empty()));
     });
     let mut compressed = one.clone();

@@ -46,7 +46,8 @@ impl Acks {
     /// Begins a publish to several partitions; each of `parts` will be reported by [`Acks::published`] or
     /// [`Acks::refused`].
     pub fn group(&mut self, to: ReplyTo, parts: usize) -> usize {
-        let empty = PublishedPart { partition: 0, base_offset: 0, count: 0 };
+        let empty =
+            PublishedPart { partition: 0, base_offset: 0, count: 0, log_append_time: -1, log_start: 0 };
         let group =
             Group { to, level: Level::Durable, missing: parts, parts: vec![empty; parts], refused: None };
         self.groups.insert(group)
@@ -109,7 +110,7 @@ mod tests {
     use crate::api::{ConnId, ErrorCode};
 
     fn part(partition: i32) -> PublishedPart {
-        PublishedPart { partition, base_offset: 7, count: 1 }
+        PublishedPart { partition, base_offset: 7, count: 1, log_append_time: -1, log_start: 0 }
     }
 
     #[test]

@@ -1,41 +1,22 @@
-//! Topics and positions: create, open, list, describe, delete, trim, look up.
+//! Topics: create, open, list, describe, delete. What is asked about offsets is in `positions.rs`.
 //!
-//! Invariant: what is answered about a topic is durable first: a created topic's folder, a deleted topic's absence, a
-//! new log start offset.
-
-use std::collections::BTreeMap;
+//! Invariant: what is answered about a topic is durable first: a created topic's folder, a deleted topic's absence.
 
 use krappy_wire::native::PartitionInfo;
 
 use super::catalog::{State, Then, Topic, check_name};
-use super::parked::ParkId;
 use super::partition::{Partition, log_settings};
 use super::views::View;
 use super::{Broker, Taken};
 use crate::api::{
-    At, ErrorCode, PartitionKey, Refusal, Reply, ReplyTo, TopicDescription, TopicKey, TopicLine,
+    ErrorCode, PartitionKey, Refusal, Reply, ReplyTo, TopicDescription, TopicKey, TopicLine, TopicRef,
 };
-use crate::config::TopicOverrides;
+use crate::config::{TopicOverrides, TopicSettings};
 use crate::lsm::Tree;
 use crate::segment::Log;
 use crate::time::Now;
+use crate::worker::folder::Opening;
 use crate::worker::{CreateTopic, Job};
-
-/// Questions about timestamps that workers are answering.
-#[derive(Debug, Default)]
-pub struct Lookups {
-    next: ParkId,
-    open: BTreeMap<ParkId, OpenLookup>,
-}
-
-#[derive(Debug)]
-struct OpenLookup {
-    to: ReplyTo,
-    missing: usize,
-    /// Partition, its number, and the answer; until there is one, the high watermark when it was asked for.
-    parts: Vec<(PartitionKey, i32, i64)>,
-    failed: Option<Refusal>,
-}
 
 impl Broker {
     pub(super) fn create_topic(
@@ -44,59 +25,79 @@ impl Broker {
         name: &str,
         partitions: Option<i32>,
         settings: &[(&str, &str)],
+        validate_only: bool,
     ) -> Taken {
-        let waiting = (to, Then::Describe);
-        match self.begin_topic(name, partitions, settings, waiting) {
-            Ok(()) => Taken::Yes,
+        match self.plan_topic(name, partitions, settings) {
+            Ok((topic, count)) if validate_only => {
+                let partitions = vec![PartitionInfo::default(); count as usize];
+                let reply = Reply::Topic(Box::new(self.description(&topic, partitions)));
+                self.acks.reply(to, reply);
+                Taken::Yes
+            }
+            Ok((topic, count)) => self.begin_topic(topic, count, (to, Then::Describe)),
             Err(refusal) => self.refuse(to, refusal),
         }
     }
 
-    /// Checks everything, enters the topic in the catalog and lets a worker make its folder.
-    fn begin_topic(
-        &mut self,
+    /// Checks everything; the topic as it would be, without an id, and how many partitions it would have.
+    fn plan_topic(
+        &self,
         name: &str,
         partitions: Option<i32>,
         settings: &[(&str, &str)],
-        waiting: (ReplyTo, Then),
-    ) -> Result<(), Refusal> {
+    ) -> Result<(Topic, u32), Refusal> {
         check_name(name)?;
         self.refuse_while_draining()?;
         if self.catalog.find(name).is_some() {
-            return Err(Refusal::new(
-                ErrorCode::TopicAlreadyExists,
-                format!("topic {name:?} exists already"),
-            ));
+            let message = format!("topic {name:?} already exists");
+            return Err(Refusal::new(ErrorCode::TopicAlreadyExists, message));
+        }
+        if let Some(other) = self.catalog.colliding(name) {
+            let message = format!("topic {name:?} collides with {other:?}: '.' and '_' count as the same");
+            return Err(Refusal::new(ErrorCode::InvalidTopic, message).hint("choose another name"));
         }
         let count = partitions.unwrap_or(self.config.num_partitions as i32);
         self.check_counts(count)?;
+        self.check_room(count as usize)?;
         let mut own = TopicOverrides::default();
         for (key, value) in settings {
             own.set(key, value).map_err(|e| Refusal::new(ErrorCode::InvalidConfig, e))?;
         }
         let topic = Topic {
             name: name.to_owned(),
-            id: self.new_id(),
+            id: [0; 16],
             settings: own.over(&self.config.topic),
             own,
             partitions: Vec::new(),
-            state: State::Creating(vec![waiting]),
+            state: State::Creating(Vec::new()),
+            change: None,
         };
-        let properties = topic.properties(count as u32);
-        let settings = log_settings(&topic.settings);
-        let view = topic.settings.cleanup.compacts().then(|| self.view_options());
+        Ok((topic, count as u32))
+    }
+
+    /// Enters a topic that was checked in the catalog and lets a worker make its folder.
+    fn begin_topic(&mut self, topic: Topic, count: u32, waiting: (ReplyTo, Then)) -> Taken {
+        let topic = Topic { id: self.new_id(), state: State::Creating(vec![waiting]), ..topic };
+        let properties = topic.properties(&topic.own, count);
+        let opening = self.opening(&topic.settings);
+        let name = topic.name.clone();
         let key = self.catalog.add(topic);
         self.creating += count as usize;
         self.jobs.push(Job::CreateTopic(CreateTopic {
             topic: key,
             topics: self.topics_dir(),
-            name: name.to_owned(),
-            partitions: count as u32,
+            name,
+            partitions: count,
             properties,
-            settings,
-            view,
+            opening,
         }));
-        Ok(())
+        Taken::Yes
+    }
+
+    /// How new partitions of a topic with these settings are opened.
+    pub(super) fn opening(&self, settings: &TopicSettings) -> Opening {
+        let view = settings.cleanup.compacts().then(|| self.view_options());
+        Opening { settings: log_settings(settings), view }
     }
 
     pub(super) fn refuse_while_draining(&self) -> Result<(), Refusal> {
@@ -107,23 +108,21 @@ impl Broker {
     }
 
     fn check_counts(&self, count: i32) -> Result<(), Refusal> {
-        let limits = &self.config.limits;
-        if !(1..=1000).contains(&count) {
-            return Err(Refusal::new(
-                ErrorCode::InvalidPartitions,
-                format!("{count} partitions: 1 to 1000 are allowed"),
-            ));
-        }
-        if self.catalog.len() >= limits.max_topics {
+        if self.catalog.len() >= self.config.limits.max_topics {
             let message = format!("there are {} topics, as many as max.topics allows", self.catalog.len());
             return Err(Refusal::new(ErrorCode::PolicyViolation, message));
         }
-        if self.live_partitions + self.creating + count as usize > limits.max_partitions {
-            let message =
-                format!("{count} more partitions would be above max.partitions={}", limits.max_partitions);
-            return Err(Refusal::new(ErrorCode::PolicyViolation, message));
+        check_partitions(count)
+    }
+
+    /// Whether so many more partitions are within the limit.
+    pub(super) fn check_room(&self, more: usize) -> Result<(), Refusal> {
+        let limit = self.config.limits.max_partitions;
+        if self.live_partitions + self.creating + more <= limit {
+            return Ok(());
         }
-        Ok(())
+        let message = format!("{more} more partitions would be above max.partitions={limit}");
+        Err(Refusal::new(ErrorCode::PolicyViolation, message))
     }
 
     /// The folder is there, or could not be made: tell everyone who waited.
@@ -156,16 +155,17 @@ impl Broker {
     /// After a failed creation the count of partitions under way is not known from the logs; a failure is rare enough
     /// to let the limit be approximate until nothing is under way.
     fn recount_creating(&mut self) {
-        if !self.catalog.iter().any(|(_, t)| matches!(t.state, State::Creating(_))) {
+        if !self.catalog.iter().any(|(_, t)| matches!(t.state, State::Creating(_)) || t.change.is_some()) {
             self.creating = 0;
         }
     }
 
+    /// Puts further partitions, in order, behind those that the topic has.
     pub(super) fn add_partitions(&mut self, key: TopicKey, logs: Vec<(Log, Option<View>)>) {
         let topic = self.catalog.get_mut(key).expect("the topic is in the catalog");
         let dir = self.config.data_dir.join("topics").join(&topic.name);
-        for (number, (log, view)) in logs.into_iter().enumerate() {
-            let number = number as u32;
+        for (log, view) in logs {
+            let number = topic.partitions.len() as u32;
             let dir = dir.join(number.to_string());
             let mut partition = Partition::new(key, number, dir, log, &topic.settings, self.leader_epoch);
             partition.view = view.map(Box::new);
@@ -177,7 +177,10 @@ impl Broker {
 
     fn finish_open(&mut self, to: ReplyTo, key: TopicKey, then: Then) {
         let reply = match then {
-            Then::Describe => Reply::Topic(Box::new(self.description(key))),
+            Then::Describe => {
+                let topic = self.catalog.get(key).expect("an open topic is in the catalog");
+                Reply::Topic(Box::new(self.description(topic, self.partition_infos(topic))))
+            }
             Then::OpenProducer { idempotent } => self.producer_open(key, idempotent),
         };
         self.acks.reply(to, reply);
@@ -194,8 +197,19 @@ impl Broker {
         }
     }
 
+    /// Answers a request for a producer id that is not tied to a topic.
+    pub(super) fn give_producer_id(&mut self, to: ReplyTo) -> Taken {
+        let reply = Reply::ProducerId { id: self.new_producer_id(), epoch: 0 };
+        self.acks.reply(to, reply);
+        Taken::Yes
+    }
+
     pub(super) fn open_producer(&mut self, to: ReplyTo, name: &str, idempotent: bool) -> Taken {
-        let then = Then::OpenProducer { idempotent };
+        self.open_or_create(to, name, Then::OpenProducer { idempotent })
+    }
+
+    /// Answers when the topic is there; creates it if it is not and that is switched on.
+    fn open_or_create(&mut self, to: ReplyTo, name: &str, then: Then) -> Taken {
         if let Some(key) = self.catalog.find(name) {
             match &mut self.catalog.get_mut(key).expect("a name maps to a topic").state {
                 State::Creating(waiting) => waiting.push((to, then)),
@@ -208,11 +222,12 @@ impl Broker {
             return Taken::Yes;
         }
         if !self.config.auto_create {
-            let refusal = self.catalog.unknown(name);
+            // A name that no topic can have is worth saying more about than that there is none.
+            let refusal = check_name(name).err().unwrap_or_else(|| self.catalog.unknown(name));
             return self.refuse(to, refusal);
         }
-        match self.begin_topic(name, None, &[], (to, then)) {
-            Ok(()) => Taken::Yes,
+        match self.plan_topic(name, None, &[]) {
+            Ok((topic, count)) => self.begin_topic(topic, count, (to, then)),
             Err(refusal) => self.refuse(to, refusal),
         }
     }
@@ -221,6 +236,7 @@ impl Broker {
         let lines = self.catalog.iter().filter(|(_, t)| matches!(t.state, State::Live)).map(|(_, topic)| {
             let mut line = TopicLine {
                 name: topic.name.clone(),
+                id: topic.id,
                 partitions: topic.partitions.len() as u32,
                 records: 0,
                 bytes: 0,
@@ -236,48 +252,68 @@ impl Broker {
         Taken::Yes
     }
 
-    pub(super) fn describe_topic(&mut self, to: ReplyTo, name: &str) -> Taken {
-        match self.live_topic(name) {
+    pub(super) fn describe_all_topics(&mut self, to: ReplyTo) -> Taken {
+        let live = self.catalog.iter().filter(|(_, t)| matches!(t.state, State::Live));
+        let reply = Reply::AllTopics(
+            live.map(|(_, topic)| self.description(topic, self.partition_infos(topic))).collect(),
+        );
+        self.acks.reply(to, reply);
+        Taken::Yes
+    }
+
+    pub(super) fn describe_topic(&mut self, to: ReplyTo, topic: TopicRef<'_>, create: bool) -> Taken {
+        if let (TopicRef::Name(name), true) = (topic, create) {
+            return self.open_or_create(to, name, Then::Describe);
+        }
+        match self.live_topic(topic) {
             Ok(key) => self.finish_open(to, key, Then::Describe),
             Err(refusal) => return self.refuse(to, refusal),
         }
         Taken::Yes
     }
 
-    fn live_topic(&self, name: &str) -> Result<TopicKey, Refusal> {
-        let key = self.catalog.find(name).ok_or_else(|| self.catalog.unknown(name))?;
-        match self.catalog.get(key).expect("a name maps to a topic").state {
+    pub(super) fn describe_broker(&mut self, to: ReplyTo) -> Taken {
+        self.acks.reply(to, Reply::Settings(self.config.describe()));
+        Taken::Yes
+    }
+
+    /// A topic that can be used.
+    pub(super) fn live_topic(&self, topic: TopicRef<'_>) -> Result<TopicKey, Refusal> {
+        let (key, found) = self.catalog.resolve(topic)?;
+        match found.state {
             State::Live => Ok(key),
             State::Creating(_) => {
-                let message = format!("topic {name:?} is being created");
-                Err(Refusal::new(ErrorCode::UnknownTopicOrPartition, message).hint("try again in a moment"))
+                let message = format!("topic {:?} is being created", found.name);
+                let code = self.catalog.unknown_ref(topic).code;
+                Err(Refusal::new(code, message).hint("try again in a moment"))
             }
-            State::Deleting(_) => Err(self.catalog.unknown(name)),
+            State::Deleting(_) => Err(self.catalog.unknown_ref(topic)),
         }
     }
 
-    fn description(&self, key: TopicKey) -> TopicDescription {
-        let topic = self.catalog.get(key).expect("the topic is in the catalog");
-        let partitions =
-            topic.partitions.iter().filter_map(|&key| self.partition(key)).map(|p| PartitionInfo {
-                log_start: p.log.start_offset(),
-                high_watermark: p.high_watermark(),
-                log_end: p.log.end_offset(),
-                bytes: p.log.size(),
-                segments: p.log.segment_count() as u32,
-                fenced: p.log.fenced(),
-            });
-        let settings = topic.own.describe(&self.config.topic).into_iter();
+    fn partition_infos(&self, topic: &Topic) -> Vec<PartitionInfo> {
+        let info = |p: &Partition| PartitionInfo {
+            log_start: p.log.start_offset(),
+            high_watermark: p.high_watermark(),
+            log_end: p.log.end_offset(),
+            bytes: p.log.size(),
+            segments: p.log.segment_count() as u32,
+            fenced: p.log.fenced(),
+        };
+        topic.partitions.iter().filter_map(|&key| self.partition(key)).map(info).collect()
+    }
+
+    fn description(&self, topic: &Topic, partitions: Vec<PartitionInfo>) -> TopicDescription {
         TopicDescription {
             name: topic.name.clone(),
             id: topic.id,
-            partitions: partitions.collect(),
-            settings: settings.map(|d| (d.name, d.value.clone(), d.source())).collect(),
+            partitions,
+            settings: topic.own.describe(&self.config.topic),
         }
     }
 
-    pub(super) fn delete_topic(&mut self, to: ReplyTo, name: &str, now: Now) -> Taken {
-        let key = match self.live_topic(name) {
+    pub(super) fn delete_topic(&mut self, to: ReplyTo, topic: TopicRef<'_>, now: Now) -> Taken {
+        let key = match self.live_topic(topic) {
             Ok(key) => key,
             Err(refusal) => return self.refuse(to, refusal),
         };
@@ -291,10 +327,11 @@ impl Broker {
             p.log.fence();
             p.fail_waiting(&mut self.acks);
         }
-        self.continue_deletion(key);
         for partition in partitions {
+            self.answer_deferred(partition);
             self.wake_fetches(partition, now.time);
         }
+        self.continue_deletion(key);
         Taken::Yes
     }
 
@@ -308,7 +345,7 @@ impl Broker {
         let busy = |p: &PartitionKey| {
             self.partitions[p.0 as usize].as_ref().is_some_and(|p| p.syncing || p.chores > 0)
         };
-        if topic.partitions.iter().any(busy) || topic.partitions.is_empty() {
+        if topic.partitions.iter().any(busy) || topic.partitions.is_empty() || topic.change.is_some() {
             return;
         }
         let name = topic.name.clone();
@@ -341,158 +378,13 @@ impl Broker {
             }
         }
     }
+}
 
-    /// Moves the log start offset; the answer waits until that is durable.
-    pub(super) fn delete_records(&mut self, to: ReplyTo, name: &str, number: i32, offset: i64) -> Taken {
-        let key = match self.live_topic(name).and_then(|key| self.partition_of(key, number)) {
-            Ok(key) => key,
-            Err(refusal) => return self.refuse(to, refusal),
-        };
-        let partition = self.partitions[key.0 as usize].as_mut().expect("found a moment ago");
-        let topic = self.catalog.get(partition.topic).expect("a live topic is in the catalog");
-        if !topic.settings.cleanup.deletes() {
-            let message = format!("topic {name:?} is compacted, so its records are not deleted by offset");
-            return self.refuse(
-                to,
-                Refusal::new(ErrorCode::PolicyViolation, message)
-                    .hint("delete keys instead, or make the topic with cleanup.policy=compact,delete"),
-            );
-        }
-        let (start, end) = (partition.log.start_offset(), partition.high_watermark());
-        let target = if offset == -1 { end } else { offset };
-        if target > end || target < 0 {
-            let message = format!("offset {target} is outside {start} to {end}, the high watermark");
-            return self.refuse(to, Refusal::new(ErrorCode::OffsetOutOfRange, message));
-        }
-        partition.log.trim(target.max(start));
-        let start = partition.log.start_offset();
-        let mark = partition.log.begin_mark();
-        partition.chores += 1;
-        self.jobs.push(Job::Mark(key, mark, Some((to, start))));
-        Taken::Yes
+/// Checks how many partitions a topic may have.
+pub(super) fn check_partitions(count: i32) -> Result<(), Refusal> {
+    if (1..=1000).contains(&count) {
+        return Ok(());
     }
-
-    pub(super) fn marked(
-        &mut self,
-        key: PartitionKey,
-        result: std::io::Result<()>,
-        to: Option<(ReplyTo, i64)>,
-    ) {
-        if let Err(error) = &result {
-            let dir = self.partition(key).map(|p| p.dir.display().to_string()).unwrap_or_default();
-            log::error!("{dir}: the mark could not be written: {error}");
-        }
-        let Some((to, start)) = to else { return };
-        match result {
-            Ok(()) => self.acks.reply(to, Reply::Trimmed(start)),
-            Err(error) => {
-                let message = format!("the new log start offset could not be made durable: {error}");
-                self.refuse(to, Refusal::new(ErrorCode::StorageError, message));
-            }
-        }
-        self.expire(key, 0, true);
-    }
-
-    pub(super) fn partition_of(&self, key: TopicKey, number: i32) -> Result<PartitionKey, Refusal> {
-        let topic = self.catalog.get(key).expect("the topic is in the catalog");
-        usize::try_from(number).ok().and_then(|n| topic.partitions.get(n)).copied().ok_or_else(|| {
-            let last = topic.partitions.len() - 1;
-            let message = format!("topic {:?} has no partition {number}, it has 0 to {last}", topic.name);
-            Refusal::new(ErrorCode::UnknownTopicOrPartition, message)
-        })
-    }
-
-    /// Positions in one partition or all.
-    pub(super) fn list_offsets(&mut self, to: ReplyTo, name: &str, only: Option<u32>, at: At) -> Taken {
-        let keys = match self.live_topic(name).and_then(|key| self.chosen(key, only.map(|n| n as i32))) {
-            Ok(keys) => keys,
-            Err(refusal) => return self.refuse(to, refusal),
-        };
-        if let At::Timestamp(timestamp) = at {
-            return self.begin_lookup(to, keys, timestamp);
-        }
-        let mut parts = Vec::with_capacity(keys.len());
-        for (key, number) in keys {
-            let p = self.partition(key).expect("a live topic's partitions are there");
-            let (start, end) = (p.log.start_offset(), p.high_watermark());
-            let offset = match at {
-                At::Earliest => start,
-                At::Latest => end,
-                At::Offset(offset) if (start..=p.log.end_offset()).contains(&offset) => offset,
-                At::Offset(offset) => {
-                    let message = format!(
-                        "offset {offset} of {name}/{number} is out of range: {start} to {end} are there"
-                    );
-                    let refusal = Refusal::new(ErrorCode::OffsetOutOfRange, message)
-                        .hint("start at earliest or latest instead");
-                    return self.refuse(to, refusal);
-                }
-                At::Timestamp(_) => unreachable!("answered by a worker"),
-            };
-            parts.push((key, number, offset));
-        }
-        self.acks.reply(to, Reply::Offsets { parts });
-        Taken::Yes
-    }
-
-    /// One partition or all, each with its number.
-    pub(super) fn chosen(
-        &self,
-        key: TopicKey,
-        only: Option<i32>,
-    ) -> Result<Vec<(PartitionKey, i32)>, Refusal> {
-        match only {
-            Some(number) => Ok(vec![(self.partition_of(key, number)?, number)]),
-            None => {
-                let topic = self.catalog.get(key).expect("the topic is in the catalog");
-                Ok(topic.partitions.iter().enumerate().map(|(n, &key)| (key, n as i32)).collect())
-            }
-        }
-    }
-
-    fn begin_lookup(&mut self, to: ReplyTo, keys: Vec<(PartitionKey, i32)>, timestamp: i64) -> Taken {
-        self.lookups.next += 1;
-        let id = self.lookups.next;
-        for (index, (key, _)) in keys.iter().enumerate() {
-            let partition = self.partition(*key).expect("a live topic's partitions are there");
-            self.jobs.push(Job::Lookup(id, index, partition.log.lookup_timestamp(timestamp)));
-        }
-        let end = |key| self.partition(key).expect("a live topic's partitions are there").high_watermark();
-        let parts: Vec<_> = keys.into_iter().map(|(key, number)| (key, number, end(key))).collect();
-        self.lookups.open.insert(id, OpenLookup { to, missing: parts.len(), parts, failed: None });
-        Taken::Yes
-    }
-
-    pub(super) fn found(&mut self, id: ParkId, index: usize, result: std::io::Result<Option<(i64, i64)>>) {
-        let open = self.lookups.open.get_mut(&id).expect("a lookup stays open until its last answer");
-        let key = open.parts[index].0;
-        let partition = self.partitions[key.0 as usize].as_deref();
-        match (result, partition) {
-            (Ok(found), Some(p)) => {
-                let end = p.high_watermark();
-                // Records that became visible while the worker was looking may be young enough, so where it found
-                // nothing the answer is where the end was when it began.
-                let offset = found.map_or(open.parts[index].2, |(offset, _)| offset);
-                open.parts[index].2 = offset.clamp(p.log.start_offset().min(end), end);
-            }
-            (Ok(_), None) => {
-                let gone = Refusal::new(ErrorCode::UnknownTopicOrPartition, "the topic was deleted");
-                open.failed.get_or_insert(gone);
-            }
-            (Err(error), _) => {
-                let failed = Refusal::new(ErrorCode::StorageError, format!("the lookup failed: {error}"));
-                open.failed.get_or_insert(failed);
-            }
-        }
-        open.missing -= 1;
-        if open.missing == 0 {
-            let open = self.lookups.open.remove(&id).expect("it was there a moment ago");
-            match open.failed {
-                Some(refusal) => {
-                    self.refuse(open.to, refusal);
-                }
-                None => self.acks.reply(open.to, Reply::Offsets { parts: open.parts }),
-            }
-        }
-    }
+    let message = format!("{count} partitions: 1 to 1000 are allowed");
+    Err(Refusal::new(ErrorCode::InvalidPartitions, message))
 }

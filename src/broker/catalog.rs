@@ -1,11 +1,11 @@
 //! Topics by name and by key, their settings, and the text file that keeps them.
 //!
-//! Invariant: a name maps to a key exactly as long as the topic is being created, lives, or is being deleted; keys are
-//! never given twice, so a stale key finds nothing rather than a stranger.
+//! Invariant: a name and an id map to a key exactly as long as the topic is being created, lives, or is being deleted;
+//! keys are never given twice, so a stale key finds nothing rather than a stranger.
 
 use std::collections::BTreeMap;
 
-use crate::api::{ErrorCode, PartitionKey, Refusal, ReplyTo, TopicKey};
+use crate::api::{ErrorCode, PartitionKey, Refusal, ReplyTo, TopicKey, TopicRef};
 use crate::config::nearest::nearest;
 use crate::config::{TopicOverrides, TopicSettings};
 
@@ -27,6 +27,26 @@ pub struct Topic {
     pub partitions: Vec<PartitionKey>,
     /// Whether it can be used.
     pub state: State,
+    /// A change that a worker is making durable. There is one at a time.
+    pub change: Option<Pending>,
+}
+
+/// A change of a topic that is being made durable.
+#[derive(Debug)]
+pub struct Pending {
+    /// Who waits for it.
+    pub to: ReplyTo,
+    /// What it comes to.
+    pub what: Altered,
+}
+
+/// What changes.
+#[derive(Debug)]
+pub enum Altered {
+    /// These are its own settings then.
+    Settings(TopicOverrides),
+    /// It gets so many more partitions.
+    Partitions(usize),
 }
 
 /// Where a topic is in its life.
@@ -56,6 +76,7 @@ pub enum Then {
 #[derive(Debug, Default)]
 pub struct Catalog {
     names: BTreeMap<String, TopicKey>,
+    ids: BTreeMap<[u8; 16], TopicKey>,
     topics: Vec<Option<Topic>>,
 }
 
@@ -64,6 +85,7 @@ impl Catalog {
     pub fn add(&mut self, topic: Topic) -> TopicKey {
         let key = TopicKey(u32::try_from(self.topics.len()).expect("fewer than 4 G topics in one process"));
         self.names.insert(topic.name.clone(), key);
+        self.ids.insert(topic.id, key);
         self.topics.push(Some(topic));
         key
     }
@@ -72,12 +94,24 @@ impl Catalog {
     pub fn remove(&mut self, key: TopicKey) -> Option<Topic> {
         let topic = self.topics.get_mut(key.0 as usize)?.take()?;
         self.names.remove(&topic.name);
+        self.ids.remove(&topic.id);
         Some(topic)
     }
 
     /// The key of a name.
     pub fn find(&self, name: &str) -> Option<TopicKey> {
         self.names.get(name).copied()
+    }
+
+    /// A topic by whatever it is called, in whatever state it is.
+    pub fn resolve(&self, topic: TopicRef<'_>) -> Result<(TopicKey, &Topic), Refusal> {
+        let key = match topic {
+            TopicRef::Name(name) => self.find(name),
+            TopicRef::Id(id) => self.ids.get(&id).copied(),
+            TopicRef::Key(key) => Some(key),
+        };
+        let found = key.and_then(|key| Some((key, self.get(key)?)));
+        found.ok_or_else(|| self.unknown_ref(topic))
     }
 
     /// A topic by key.
@@ -103,6 +137,31 @@ impl Catalog {
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.names.is_empty()
+    }
+
+    /// A name that differs from this one only in `.` and `_`, which metrics cannot tell apart (as in Kafka,
+    /// `org.apache.kafka.common.internals.Topic.hasCollision`).
+    pub fn colliding(&self, name: &str) -> Option<&str> {
+        let alike = |(a, b): (u8, u8)| a == b || (matches!(a, b'.' | b'_') && matches!(b, b'.' | b'_'));
+        let collides = |other: &&str| {
+            other.len() == name.len() && *other != name && other.bytes().zip(name.bytes()).all(alike)
+        };
+        if !name.contains(['.', '_']) {
+            return None;
+        }
+        self.names.keys().map(String::as_str).find(collides)
+    }
+
+    /// A refusal that says that there is no such topic, or no longer.
+    pub fn unknown_ref(&self, topic: TopicRef<'_>) -> Refusal {
+        match topic {
+            TopicRef::Name(name) => self.unknown(name),
+            TopicRef::Key(key) => self.unknown(self.get(key).map_or("(deleted)", |topic| &topic.name)),
+            TopicRef::Id(id) => {
+                Refusal::new(ErrorCode::UnknownTopicId, format!("no topic has the id {}", hex(&id)))
+                    .hint("it may have been deleted, and created again with another id")
+            }
+        }
     }
 
     /// A refusal that names what is not there, and what might have been meant.
@@ -134,12 +193,13 @@ pub fn check_name(name: &str) -> Result<(), Refusal> {
 }
 
 impl Topic {
-    /// Content of `topic.properties`.
-    pub fn properties(&self, partitions: u32) -> String {
-        let id: String = self.id.iter().map(|b| format!("{b:02x}")).collect();
-        let mut text =
-            format!("# written by krappy when the topic was created\nid={id}\npartitions={partitions}\n");
-        for (key, value) in self.own.iter() {
+    /// Content of `topic.properties`, with these settings of its own.
+    pub fn properties(&self, own: &TopicOverrides, partitions: u32) -> String {
+        let mut text = format!(
+            "# written by krappy; `krappyctl topic alter` changes it\nid={}\npartitions={partitions}\n",
+            hex(&self.id)
+        );
+        for (key, value) in own.iter() {
             text += &format!("{key}={value}\n");
         }
         text
@@ -177,6 +237,10 @@ impl Properties {
         let partitions = partitions.filter(|&n| n > 0).ok_or("no partition count")?;
         Ok(Self { id: id.ok_or("no id")?, partitions, own })
     }
+}
+
+fn hex(id: &[u8; 16]) -> String {
+    id.iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn parse_id(hex: &str) -> Option<[u8; 16]> {
@@ -217,8 +281,9 @@ mod tests {
             own,
             partitions: Vec::new(),
             state: State::Live,
+            change: None,
         };
-        let text = topic.properties(3);
+        let text = topic.properties(&topic.own, 3);
         let read = Properties::parse(&text).unwrap();
         assert_eq!(read, Properties { id: [0xab; 16], partitions: 3, own: topic.own });
         for (text, error) in [
@@ -232,21 +297,52 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_key_is_never_given_twice() {
-        let mut catalog = Catalog::default();
-        let topic = |name: &str| Topic {
+    fn topic(name: &str, id: u8) -> Topic {
+        Topic {
             name: name.into(),
-            id: [0; 16],
+            id: [id; 16],
             settings: TopicSettings::default(),
             own: TopicOverrides::default(),
             partitions: Vec::new(),
             state: State::Live,
-        };
-        let first = catalog.add(topic("orders"));
+            change: None,
+        }
+    }
+
+    #[test]
+    fn a_key_is_never_given_twice() {
+        let mut catalog = Catalog::default();
+        let first = catalog.add(topic("orders", 1));
         catalog.remove(first);
-        let second = catalog.add(topic("orders"));
+        let second = catalog.add(topic("orders", 2));
         assert!(first != second && catalog.get(first).is_none());
         assert_eq!(catalog.unknown("order").hint, "did you mean \"orders\"?");
+    }
+
+    #[test]
+    fn a_topic_is_found_by_name_id_and_key_as_long_as_it_is_there() {
+        let mut catalog = Catalog::default();
+        let key = catalog.add(topic("orders", 1));
+        let refs = [TopicRef::Name("orders"), TopicRef::Id([1; 16]), TopicRef::Key(key)];
+        for topic in refs {
+            assert_eq!(catalog.resolve(topic).map(|(key, _)| key), Ok(key), "{topic:?}");
+        }
+        catalog.remove(key);
+        catalog.add(topic("orders", 2));
+        let code = |topic| catalog.resolve(topic).map(|(key, _)| key).map_err(|e| e.code);
+        assert_eq!(code(TopicRef::Id([1; 16])), Err(ErrorCode::UnknownTopicId), "another life, another id");
+        assert_eq!(code(TopicRef::Key(key)), Err(ErrorCode::UnknownTopicOrPartition));
+        assert_eq!(code(TopicRef::Name("payments")), Err(ErrorCode::UnknownTopicOrPartition));
+    }
+
+    #[test]
+    fn names_that_differ_in_dots_and_underscores_only_collide() {
+        let mut catalog = Catalog::default();
+        catalog.add(topic("a.b_c", 1));
+        for (name, collides) in
+            [("a_b.c", true), ("a.b.c", true), ("a.b_c", false), ("a-b_c", false), ("a.b_cc", false)]
+        {
+            assert_eq!(catalog.colliding(name).is_some(), collides, "{name}");
+        }
     }
 }

@@ -4,13 +4,15 @@
 //! when its group began, which hold durable records only; so what a clean removes was replaced by something that no
 //! loss of power takes back.
 
+use krappy_wire::compress;
+
 use super::Broker;
 use super::partition::Partition;
 use crate::api::PartitionKey;
 use crate::config::TopicSettings;
 use crate::segment::{Clean, CleanSettings, CleanStep, Cleaned, Swapped};
 use crate::time::{Now, Time};
-use crate::view::{INFLATED_MOST, Survivors};
+use crate::view::Survivors;
 use crate::worker::{CLEAN_STEP, CleanJob, Job};
 
 /// The one clean that is under way, or the next look for something to clean.
@@ -86,10 +88,22 @@ impl Broker {
         match step {
             CleanStep::More(clean) => {
                 self.cleaner.waiting = Some((key, Box::new(CleanJob { clean, newest })));
+                if self.partition(key).is_some_and(|p| p.view.is_none()) {
+                    self.give_up_clean(key);
+                }
             }
             CleanStep::Done(done) => self.group_cleaned(key, done),
         }
         self.chore_done(key);
+    }
+
+    /// The topic of a partition is not compacted any more: a clean of it that waits for its time is dropped. The next
+    /// one writes over what it has written.
+    pub(super) fn give_up_clean(&mut self, key: PartitionKey) {
+        if self.cleaner.waiting.take_if(|(of, _)| *of == key).is_some() {
+            let partition = self.partitions[key.0 as usize].as_mut().expect("it has not been deleted");
+            partition.log.give_up_clean();
+        }
     }
 
     fn group_cleaned(&mut self, key: PartitionKey, done: Cleaned) {
@@ -128,7 +142,7 @@ fn clean_settings(topic: &TopicSettings, now_ms: i64, keep_headers: std::sync::A
         min_dirty_ratio: topic.min_dirty_millionths as f64 / crate::config::value::WHOLE,
         segment_bytes: topic.segment_bytes,
         index_interval_bytes: topic.index_interval_bytes,
-        inflate_cap: INFLATED_MOST,
+        inflate_cap: compress::MOST,
         keep_headers,
     }
 }

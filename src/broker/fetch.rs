@@ -5,7 +5,7 @@
 
 use super::parked::{ParkId, Parked};
 use super::{Broker, Taken};
-use crate::api::{ErrorCode, Fetch, FetchedPart, Reply, ReplyTo, Want};
+use crate::api::{ErrorCode, Fetch, FetchTopics, FetchedPart, PartitionKey, Reply, ReplyTo, TopicRef, Want};
 use crate::broker::partition::Partition;
 use crate::segment::{Read, ReadError, Warm};
 use crate::time::{Now, Time};
@@ -28,6 +28,36 @@ impl Broker {
         let deadline = now.time.plus_ms(u64::from(fetch.max_wait_ms));
         self.try_fetch(Parked { to, asked: fetch, deadline, reading: false }, now.time);
         Taken::Yes
+    }
+
+    /// Resolves the partitions, then fetches.
+    pub(super) fn fetch_topics(&mut self, to: ReplyTo, fetch: &FetchTopics<'_>, now: Now) -> Taken {
+        let wants = fetch.wants.iter().map(|want| {
+            let found = self.readable(want.topic, want.number, want.leader_epoch);
+            Want {
+                partition: *found.as_ref().unwrap_or(&PartitionKey::NONE),
+                number: want.number,
+                offset: want.offset,
+                max_bytes: want.max_bytes,
+                error: found.err().unwrap_or(ErrorCode::None),
+            }
+        });
+        let fetch = Fetch {
+            wants: wants.collect(),
+            min_bytes: fetch.min_bytes,
+            max_wait_ms: fetch.max_wait_ms,
+            max_bytes: fetch.max_bytes,
+            every: true,
+        };
+        self.fetch(to, fetch, now)
+    }
+
+    /// A partition, if a client that takes this for its leader epoch may read it.
+    fn readable(&self, topic: TopicRef<'_>, number: i32, epoch: i32) -> Result<PartitionKey, ErrorCode> {
+        let topic = self.live_topic(topic).map_err(|refusal| refusal.code)?;
+        let key = self.partition_of(topic, number).map_err(|refusal| refusal.code)?;
+        self.partition(key).expect("a live topic's partitions are there").check_epoch(epoch)?;
+        Ok(key)
     }
 
     /// First try and every retry.
@@ -56,63 +86,81 @@ impl Broker {
 
     /// Measures, then reads. An error in any partition is news enough to answer with.
     fn evaluate(&mut self, fetch: &Fetch, last_try: bool) -> Outcome {
-        let mut available = 0;
-        let mut parts = Vec::new();
+        let (mut available, mut failed) = (0, false);
         for want in &fetch.wants {
-            match self.partition(want.partition) {
-                None => parts.push(failed(want, ErrorCode::UnknownTopicOrPartition)),
-                Some(p) if out_of_range(p, want.offset) => {
-                    parts.push(part(p, want, ErrorCode::OffsetOutOfRange));
-                }
-                Some(p) => {
-                    let most = u64::from(fetch.max_bytes);
+            match self.look(want) {
+                Ok(p) => {
+                    let most = u64::from(fetch.max_bytes.min(want.max_bytes));
                     available += p.log.bytes_between(want.offset, p.high_watermark(), most);
                 }
+                Err(_) => failed = true,
             }
         }
-        if !parts.is_empty() {
-            return Outcome::Answer(parts);
+        if failed && !fetch.every {
+            return Outcome::Answer(fetch.wants.iter().filter_map(|want| self.look(want).err()).collect());
         }
-        if available < u64::from(fetch.min_bytes) && !last_try {
+        if !failed && !last_try && available < u64::from(fetch.min_bytes) {
             return Outcome::NotEnough;
         }
-        if available == 0 {
-            return Outcome::Answer(parts);
+        if available == 0 && !fetch.every {
+            return Outcome::Answer(Vec::new());
         }
         self.read_all(fetch)
     }
 
+    /// The partition that is wanted, or what is to be said instead of its records.
+    fn look(&self, want: &Want) -> Result<&Partition, FetchedPart> {
+        let unknown = |error| failed(want, error);
+        if want.error != ErrorCode::None {
+            return Err(unknown(want.error));
+        }
+        let partition = self.partition(want.partition).ok_or(unknown(ErrorCode::UnknownTopicOrPartition))?;
+        if out_of_range(partition, want.offset) {
+            return Err(part(partition, want, ErrorCode::OffsetOutOfRange));
+        }
+        Ok(partition)
+    }
+
     fn read_all(&mut self, fetch: &Fetch) -> Outcome {
         let mut parts = Vec::new();
-        let mut left = fetch.max_bytes as usize;
+        let (mut left, mut found) = (fetch.max_bytes as usize, false);
         for want in &fetch.wants {
-            let Some(partition) = self.partitions.get(want.partition.0 as usize).and_then(Option::as_ref)
-            else {
-                continue;
+            let partition = match self.look(want) {
+                Ok(partition) if left > 0 => partition,
+                Ok(partition) => {
+                    if !fetch.every {
+                        break;
+                    }
+                    parts.push(part(partition, want, ErrorCode::None));
+                    continue;
+                }
+                Err(instead) => {
+                    parts.push(instead);
+                    continue;
+                }
             };
-            let until = partition.high_watermark();
-            match partition.log.read(want.offset, until, left, &mut self.buffers) {
+            let (until, most) = (partition.high_watermark(), left.min(want.max_bytes as usize));
+            let mut told = part(partition, want, ErrorCode::None);
+            let partition =
+                self.partitions[want.partition.0 as usize].as_mut().expect("it was there a moment ago");
+            match partition.log.read(want.offset, until, most, &mut self.buffers) {
                 Ok(Read::Batches { chunk, next }) => {
                     left = left.saturating_sub(chunk.len());
-                    parts.push(FetchedPart {
-                        next,
-                        chunk: Some(chunk),
-                        ..part(partition, want, ErrorCode::None)
-                    });
+                    found = true;
+                    told.next = next;
+                    told.chunk = Some(chunk);
                 }
-                Ok(Read::Empty) => {}
                 // What other partitions gave is worth more now than this one later.
-                Ok(Read::Cold(_)) if !parts.is_empty() => {}
+                Ok(Read::Cold(_)) if found => {}
                 Ok(Read::Cold(warm)) => {
-                    if let Some(partition) = self.partitions[want.partition.0 as usize].as_mut() {
-                        partition.log.note_opened();
-                    }
+                    partition.log.note_opened();
                     return Outcome::Cold(warm);
                 }
-                Err(error) => parts.push(part(partition, want, read_error(partition, &error))),
+                Ok(Read::Empty) => {}
+                Err(error) => told.error = read_error(partition, &error),
             }
-            if left == 0 {
-                break;
+            if fetch.every || told.chunk.is_some() || told.error != ErrorCode::None {
+                parts.push(told);
             }
         }
         Outcome::Answer(parts)
@@ -142,11 +190,9 @@ impl Broker {
     fn has_enough(&self, fetch: &Fetch) -> bool {
         let mut available = 0;
         for want in &fetch.wants {
-            let Some(p) = self.partition(want.partition) else { return true };
-            if out_of_range(p, want.offset) {
-                return true;
-            }
-            available += p.log.bytes_between(want.offset, p.high_watermark(), u64::from(fetch.max_bytes));
+            let Ok(p) = self.look(want) else { return true };
+            let most = u64::from(fetch.max_bytes.min(want.max_bytes));
+            available += p.log.bytes_between(want.offset, p.high_watermark(), most);
         }
         available >= u64::from(fetch.min_bytes)
     }

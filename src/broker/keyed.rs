@@ -121,24 +121,16 @@ impl Broker {
 
     /// A live, compacted topic.
     pub(super) fn compacted(&self, topic: TopicRef<'_>) -> Result<TopicKey, Refusal> {
-        let key = match topic {
-            TopicRef::Key(key) => Some(key),
-            TopicRef::Name(name) => self.catalog.find(name),
-        };
-        let found = key.and_then(|key| Some((key, self.catalog.get(key)?)));
-        let name = if let TopicRef::Name(name) = topic { name } else { "(deleted)" };
-        match found {
-            Some((key, topic)) if matches!(topic.state, State::Live) => {
-                if topic.settings.cleanup.compacts() {
-                    return Ok(key);
-                }
-                let message =
-                    format!("topic {:?} is not compacted, so it has no view to ask by key", topic.name);
-                Err(Refusal::new(ErrorCode::NotCompacted, message)
-                    .hint("make a topic with cleanup.policy=compact, or read this one from its start"))
-            }
-            _ => Err(self.catalog.unknown(name)),
+        let (key, found) = self.catalog.resolve(topic)?;
+        if !matches!(found.state, State::Live) {
+            return Err(self.catalog.unknown_ref(topic));
         }
+        if found.settings.cleanup.compacts() {
+            return Ok(key);
+        }
+        let message = format!("topic {:?} is not compacted, so it has no view to ask by key", found.name);
+        Err(Refusal::new(ErrorCode::NotCompacted, message)
+            .hint("make a topic with cleanup.policy=compact, or read this one from its start"))
     }
 
     pub(super) fn after(
@@ -270,7 +262,8 @@ impl Broker {
     /// A partition whose view can be asked.
     pub(super) fn view_of(&self, key: PartitionKey) -> Result<&Partition, Refusal> {
         let partition = self.partition(key).ok_or_else(gone)?;
-        partition.view.as_ref().expect("partitions of a compacted topic have one").live()?;
+        let no_longer = || Refusal::new(ErrorCode::NotCompacted, "the topic is not compacted any more");
+        partition.view.as_ref().ok_or_else(no_longer)?.live()?;
         Ok(partition)
     }
 

@@ -7,14 +7,18 @@
 
 pub mod acks;
 pub mod admin;
+pub mod admit;
+pub mod alter;
 pub mod catalog;
 pub mod clean;
+pub mod deferred;
 pub mod fetch;
 pub mod keyed;
 pub mod open;
 pub mod parked;
 pub mod partition;
 pub mod pins;
+pub mod positions;
 pub mod produce;
 pub mod producers;
 pub mod retain;
@@ -36,6 +40,7 @@ use crate::worker::{Done, Job};
 use acks::Acks;
 use catalog::Catalog;
 use clean::Cleaner;
+use deferred::Deferred;
 use keyed::Keyed;
 use open::Identity;
 use parked::{ParkId, Parking};
@@ -105,12 +110,13 @@ pub struct Broker {
     creating: usize,
     parked: Parking<Fetch>,
     keyed: Parking<Keyed>,
+    deferred: Deferred,
     pins: Pins,
     cleaner: Cleaner,
     /// Bytes of the active memtables of all views.
     view_memory: usize,
     next_view_retry: Time,
-    lookups: admin::Lookups,
+    lookups: positions::Lookups,
     acks: Acks,
     jobs: Vec<Job>,
     /// Jobs that were handed out and have not come back.
@@ -151,11 +157,12 @@ impl Broker {
             creating: 0,
             parked: Parking::default(),
             keyed: Parking::default(),
+            deferred: Deferred::default(),
             pins: Pins::default(),
             cleaner: Cleaner::default(),
             view_memory: 0,
             next_view_retry: Time(u64::MAX),
-            lookups: admin::Lookups::default(),
+            lookups: positions::Lookups::default(),
             acks: Acks::default(),
             jobs: Vec::new(),
             under_way: 0,
@@ -187,17 +194,33 @@ impl Broker {
         let taken = match request {
             Request::Publish(publish) => self.publish(to, &publish, now),
             Request::Fetch(fetch) => self.fetch(to, fetch, now),
+            Request::FetchTopics(fetch) => self.fetch_topics(to, &fetch, now),
             Request::PublishIf(publish) => self.publish_if(to, &publish, now),
             Request::Get(get) => self.get(to, &get, now),
             Request::Scan(scan) => self.scan(to, scan, now),
             Request::OpenWatch { topic, partition } => self.open_watch(to, topic, partition, now),
             Request::OpenProducer { topic, idempotent } => self.open_producer(to, topic, idempotent),
-            Request::ListOffsets { topic, partition, at } => self.list_offsets(to, topic, partition, at),
-            Request::CreateTopic { topic, partitions, settings } => {
-                self.create_topic(to, topic, partitions, &settings)
+            Request::NewProducerId => self.give_producer_id(to),
+            Request::ListOffsets { topic, partition, leader_epoch, at } => {
+                self.list_offsets(to, topic, partition, leader_epoch, at)
+            }
+            Request::OffsetForLeaderEpoch { topic, partition, current, epoch } => {
+                self.epoch_end(to, topic, partition, current, epoch)
+            }
+            Request::DescribeProducers { topic, partition } => self.describe_producers(to, topic, partition),
+            Request::CreateTopic { topic, partitions, settings, validate_only } => {
+                self.create_topic(to, topic, partitions, &settings, validate_only)
             }
             Request::ListTopics => self.list_topics(to),
-            Request::DescribeTopic { topic } => self.describe_topic(to, topic),
+            Request::DescribeAllTopics => self.describe_all_topics(to),
+            Request::DescribeTopic { topic, create } => self.describe_topic(to, topic, create),
+            Request::AlterTopic { topic, changes, replace, validate_only } => {
+                self.alter_topic(to, topic, &changes, replace, validate_only)
+            }
+            Request::CreatePartitions { topic, count, validate_only } => {
+                self.create_partitions(to, topic, count, validate_only)
+            }
+            Request::DescribeBroker => self.describe_broker(to),
             Request::DeleteTopic { topic } => self.delete_topic(to, topic, now),
             Request::DeleteRecords { topic, partition, offset } => {
                 self.delete_records(to, topic, partition, offset)
@@ -221,6 +244,8 @@ impl Broker {
             }
             Done::Found(id, index, result) => self.found(id, index, result),
             Done::TopicCreated(key, result) => self.topic_created(key, result),
+            Done::Described(key, result) => self.altered(key, result.map(|()| Vec::new()), now),
+            Done::PartitionsAdded(key, result) => self.altered(key, result, now),
             Done::TopicDeleted(key, result) => self.topic_deleted(key, result),
             Done::Unlinked(key, result) | Done::Snapshotted(key, result) => {
                 if let Err(error) = result {
@@ -242,6 +267,7 @@ impl Broker {
         let partition = self.partitions[key.0 as usize].as_mut().expect("it stays while jobs are under way");
         partition.chores -= 1;
         let topic = partition.topic;
+        self.remove_retired(key);
         self.continue_deletion(topic);
     }
 
@@ -265,6 +291,7 @@ impl Broker {
                     self.wake_fetches(key, now.time);
                     self.wake_keyed(key, now.time);
                 }
+                self.answer_deferred(key);
                 self.advance_view(key);
                 // What was appended in the meantime is due for a sync of its own, now or by `flush.ms`.
                 if left > 0 {
@@ -284,6 +311,7 @@ impl Broker {
         log::error!("{text}; the partition takes no more records");
         partition.fail_waiting(&mut self.acks);
         let topic = partition.topic;
+        self.answer_deferred(key);
         if self.config.exit_on_fsync_error {
             self.fatal.get_or_insert(text);
         }
@@ -381,6 +409,7 @@ impl Broker {
         }
         if partition.log.fenced() {
             self.unflushed -= partition.counted_unsynced(0);
+            self.answer_deferred(key);
             if self.config.exit_on_fsync_error && !self.is_deleting(key) {
                 self.fatal.get_or_insert_with(|| "a partition was fenced by a disk fault".into());
             }
@@ -390,6 +419,8 @@ impl Broker {
             let unsynced = partition.log.unsynced_bytes();
             self.unflushed = self.unflushed + unsynced - partition.counted_unsynced(unsynced);
             self.begin_sync(key);
+            // What waits for records that could not be written waits for nothing.
+            self.answer_deferred(key);
             self.advance_view(key);
             return;
         }
@@ -401,6 +432,7 @@ impl Broker {
         if self.has_many_unsynced(key) {
             self.begin_sync(key);
         }
+        self.answer_deferred(key);
         self.advance_view(key);
         self.wake_fetches(key, now.time);
         self.wake_keyed(key, now.time);
@@ -415,6 +447,10 @@ impl Broker {
         let Some(partition) = self.partition(key) else { return false };
         let Some(topic) = self.catalog.get(partition.topic) else { return false };
         let unsynced = (partition.log.end_offset() - partition.log.durable_offset()) as u64;
+        // Who waits for the disk asked when every record was synced at once, and is owed it.
+        if partition.has_waiting() {
+            return true;
+        }
         // A topic that never asks for a sync gets one now and then, so that the mark moves and a start after a crash
         // does not have to prove the whole log.
         unsynced >= topic.settings.flush_messages || partition.log.sync_is_due()

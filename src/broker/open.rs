@@ -22,7 +22,7 @@ use crate::disk::{Disk, Kind, Open, read_file, remove_tree, replace_file};
 use crate::segment::{Log, Recovery};
 use crate::time::Now;
 use crate::view;
-use crate::worker::{CREATING, DELETING, PROPERTIES};
+use crate::worker::folder::{CREATING, DELETING, PROPERTIES, is_virgin};
 
 /// Number of the on-disk format written here.
 pub const FORMAT: u32 = 1;
@@ -58,6 +58,15 @@ pub struct Opened {
     pub strangers: Vec<String>,
 }
 
+/// How a folder is opened.
+#[derive(Clone, Copy)]
+struct Start {
+    /// Nothing has changed since everything was synced.
+    clean: bool,
+    /// The wall clock, milliseconds since 1970.
+    wall: i64,
+}
+
 impl Broker {
     /// Opens a data folder, making it if it is not there. Blocks.
     pub fn open(
@@ -77,8 +86,8 @@ impl Broker {
         // The identity is written after the marker is gone, so that a crash in between is not taken for a clean stop.
         replace_file(&*disk, &data.join(FORMAT_FILE), broker.identity.text().as_bytes())
             .map_err(|e| OpenError::io(&data.join(FORMAT_FILE), e))?;
-        let clean = opened.clean || opened.new;
-        broker.open_topics(&disk, clean, &mut opened)?;
+        let start = Start { clean: opened.clean || opened.new, wall: now.wall };
+        broker.open_topics(&disk, start, &mut opened)?;
         broker.started(now);
         Ok((broker, opened))
     }
@@ -86,7 +95,7 @@ impl Broker {
     fn open_topics(
         &mut self,
         disk: &Arc<dyn Disk>,
-        clean: bool,
+        start: Start,
         opened: &mut Opened,
     ) -> Result<(), OpenError> {
         let topics = self.topics_dir();
@@ -98,7 +107,7 @@ impl Broker {
             } else if entry.kind != Kind::Dir || check_name(&entry.name).is_err() {
                 opened.strangers.push(path.display().to_string());
             } else {
-                self.open_topic(disk, &entry.name, &path, clean, opened)?;
+                self.open_topic(disk, &entry.name, &path, start, opened)?;
             }
         }
         Ok(())
@@ -109,7 +118,7 @@ impl Broker {
         disk: &Arc<dyn Disk>,
         name: &str,
         path: &Path,
-        clean: bool,
+        start: Start,
         opened: &mut Opened,
     ) -> Result<(), OpenError> {
         let file = path.join(PROPERTIES);
@@ -123,9 +132,11 @@ impl Broker {
             own: properties.own,
             partitions: Vec::new(),
             state: State::Live,
+            change: None,
         });
         opened.topics += 1;
-        self.open_partitions(disk, key, properties.partitions, path, clean, opened)
+        remove_uncounted(&**disk, path, properties.partitions, opened)?;
+        self.open_partitions(disk, key, properties.partitions, path, start, opened)
     }
 
     fn open_partitions(
@@ -134,7 +145,7 @@ impl Broker {
         key: TopicKey,
         count: u32,
         path: &Path,
-        clean: bool,
+        start: Start,
         opened: &mut Opened,
     ) -> Result<(), OpenError> {
         let topic = self.catalog.get(key).expect("added a moment ago");
@@ -145,7 +156,7 @@ impl Broker {
             let dir = path.join(number.to_string());
             let (mut state, covered) = read_producers(&**disk, &dir);
             // After a clean stop the producers file is the whole truth; otherwise the log says the rest.
-            let walk_from = (!clean).then_some(covered);
+            let walk_from = (!start.clean).then_some(covered);
             let mut next = covered;
             let mut visit = |batch: &krappy_wire::batch::Header| {
                 if batch.base_offset >= covered {
@@ -154,11 +165,11 @@ impl Broker {
                         state = Producers::default();
                     }
                     next = batch.next_offset();
-                    state.observe(batch);
+                    state.observe(batch, start.wall);
                 }
             };
-            let (log, recovery) =
-                Log::open(disk, &dir, clean, walk_from, &settings, &mut visit).map_err(|e| match e {
+            let (log, recovery) = Log::open(disk, &dir, start.clean, walk_from, &settings, &mut visit)
+                .map_err(|e| match e {
                     crate::segment::OpenError::Io(e) => OpenError::io(&dir, e),
                     refused => OpenError::Bad(dir.clone(), refused.to_string()),
                 })?;
@@ -177,7 +188,12 @@ impl Broker {
                 true => Some(
                     self.open_view(disk, &dir, &log).map_err(|e| OpenError::io(&dir.join(view::DIR), e))?,
                 ),
-                false => None,
+                false => {
+                    // What is left of a view after the topic has ceased to be compacted.
+                    let view = dir.join(view::DIR);
+                    remove_tree(&**disk, &view).map_err(|e| OpenError::io(&view, e))?;
+                    None
+                }
             };
             logs.push((log, view));
             producers.push(state);
@@ -230,6 +246,24 @@ impl Broker {
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
+}
+
+/// Removes the folders of partitions that were made and not counted, because the process died in between. Nobody was
+/// told of them, so they hold no record; one that does is left alone and named.
+fn remove_uncounted(disk: &dyn Disk, topic: &Path, count: u32, opened: &mut Opened) -> Result<(), OpenError> {
+    for entry in disk.list(topic).map_err(|e| OpenError::io(topic, e))? {
+        let number = entry.name.parse::<u32>().ok().filter(|number| number.to_string() == entry.name);
+        let path = topic.join(&entry.name);
+        if number.is_none_or(|number| number < count) || entry.kind != Kind::Dir {
+            continue;
+        }
+        if is_virgin(disk, &path).map_err(|e| OpenError::io(&path, e))? {
+            remove_tree(disk, &path).map_err(|e| OpenError::io(&path, e))?;
+        } else {
+            opened.strangers.push(path.display().to_string());
+        }
+    }
+    Ok(())
 }
 
 fn make_dirs(disk: &dyn Disk, data: &Path) -> Result<(), OpenError> {

@@ -153,7 +153,7 @@ mod tests {
     use crate::api::Want;
 
     fn fetch(conn: u32, partitions: &[u32], deadline: u64) -> Parked<Fetch> {
-        let want = |&p: &u32| Want { partition: PartitionKey(p), number: 0, offset: 0 };
+        let want = |&p: &u32| Want::from(PartitionKey(p), 0, 0);
         Parked {
             to: ReplyTo { conn: ConnId { key: conn, generation: 1 }, slot: 0 },
             asked: Fetch {
@@ -161,6 +161,7 @@ mod tests {
                 min_bytes: 1,
                 max_wait_ms: 0,
                 max_bytes: 1,
+                every: false,
             },
             deadline: Time(deadline),
             reading: false,

@@ -2,23 +2,26 @@
 //!
 //! Invariants: `log start <= high watermark <= log end <= next offset`. What is above the log end lies in `tail` and is
 //! written before the turn ends. At most one sync is under way. Nothing above the high watermark is shown to a reader,
-//! and with `flush.messages=1` nothing above the durable offset is below the high watermark.
+//! and with `flush.messages=1` nothing above the durable offset is below the high watermark, except what readers could
+//! see already when that was set.
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
 use std::path::PathBuf;
 
-use krappy_wire::batch::{self, Builder, Header};
+use krappy_wire::batch::{self, Builder, HEADER, Header};
+use krappy_wire::compress;
 
 use crate::api::{ErrorCode, Level, PlainRecords, PublishedPart, Refusal, TopicKey};
 use crate::broker::acks::{AckTo, Acks};
+use crate::broker::admit::{Admitted, Rules, record_size};
 use crate::broker::producers::{Producers, Verdict};
 use crate::broker::views::View;
 use crate::config::TopicSettings;
+use crate::lsm::Tree;
 use crate::metrics::Metrics;
 use crate::segment::{AppendError, Appended, Log, LogSettings};
 use crate::time::{Now, Time};
-use crate::view;
 
 /// A prepared batch of this size or more is written straight from the input buffer instead of being gathered. Below it
 /// one large write of a copy is quicker than several small writes: 4.0 against 2.2 GB/s at 64 KiB into the page cache.
@@ -27,8 +30,6 @@ const WRITE_THROUGH: usize = 256 << 10;
 const TAIL_MOST: usize = 1 << 20;
 /// A batch that the broker makes from plain records is closed at this size.
 const MERGED: usize = 128 << 10;
-/// What a plain record can add to a batch besides its own bytes: varints, and a header if it opens one.
-const RECORD_OVERHEAD: usize = batch::HEADER + 48;
 
 /// One partition.
 pub struct Partition {
@@ -50,16 +51,20 @@ pub struct Partition {
     pub syncing: bool,
     /// The newest record of each key, if the topic is compacted.
     pub view: Option<Box<View>>,
+    /// What is left of the view of a topic that is not compacted any more.
+    pub retired: Option<Retired>,
     /// Jobs under way, the sync aside, that write to its folder; it is not removed before they are done.
     pub chores: usize,
     /// When the oldest append happened that no sync has begun for, for topics that sync by `flush.ms`.
     pub unsynced_since: Option<Time>,
+    /// Readers have been shown what lies below, durable or not.
+    shown: i64,
     /// Unsynced bytes that the broker's total already has.
     counted: u64,
     segments: usize,
     leader_epoch: i32,
     settings: LogSettings,
-    max_message_bytes: usize,
+    rules: Rules,
     next_offset: i64,
     tail: Vec<u8>,
     batches: Vec<Appended>,
@@ -70,16 +75,33 @@ pub struct Partition {
     waiting: VecDeque<Owed>,
 }
 
+/// A view that is being removed.
+pub enum Retired {
+    /// Jobs that were begun for it are under way; its tree is closed by a worker.
+    Waiting(Option<Box<Tree>>),
+    /// A worker removes its files.
+    Removing,
+}
+
 /// A batch of plain records that more records may join until the turn ends.
 struct OpenBatch {
     builder: Builder,
     base_offset: i64,
+    /// The time that all its records get, if it is the broker's.
+    stamp: Option<i64>,
 }
 
 struct Owed {
     to: AckTo,
     level: Level,
     part: PublishedPart,
+}
+
+/// What is to become of a batch.
+enum Judged<'b> {
+    Fresh(Admitted<'b>),
+    /// It went there when it first came.
+    Duplicate(PublishedPart),
 }
 
 impl Owed {
@@ -95,26 +117,29 @@ impl Partition {
         topic: TopicKey,
         number: u32,
         dir: PathBuf,
-        log: Log,
+        mut log: Log,
         settings: &TopicSettings,
         epoch: i32,
     ) -> Self {
-        Self {
+        log.set_epoch(epoch);
+        let mut partition = Self {
             topic,
             number,
             dir,
-            durable: settings.flush_messages == 1,
+            durable: true,
             producers: Producers::default(),
             dirty: false,
             syncing: false,
             view: None,
+            retired: None,
             chores: 0,
             unsynced_since: None,
+            shown: 0,
             counted: 0,
             segments: log.segment_count(),
             leader_epoch: epoch,
             settings: log_settings(settings),
-            max_message_bytes: settings.max_message_bytes as usize,
+            rules: Rules::new(settings),
             next_offset: log.end_offset(),
             log,
             tail: Vec::new(),
@@ -122,12 +147,57 @@ impl Partition {
             open: None,
             owed: Vec::new(),
             waiting: VecDeque::new(),
+        };
+        partition.apply_settings(settings);
+        partition
+    }
+
+    /// From here on these settings hold: the one place that takes them from the topic.
+    pub fn apply_settings(&mut self, settings: &TopicSettings) {
+        let durable = settings.flush_messages == 1;
+        if durable && !self.durable {
+            self.shown = self.log.end_offset();
+        }
+        self.durable = durable;
+        self.settings = log_settings(settings);
+        self.rules = Rules::new(settings);
+    }
+
+    /// The leader epoch of what is appended now: it rises with each start of the broker.
+    pub fn current_epoch(&self) -> i32 {
+        self.leader_epoch
+    }
+
+    /// The leader epoch that holds at an offset: that of the record there or, at the end, of the next one.
+    pub fn epoch_at(&self, offset: i64) -> i32 {
+        let below = (offset < self.log.end_offset()).then(|| self.log.epochs().at(offset)).flatten();
+        below.unwrap_or(self.leader_epoch)
+    }
+
+    /// Where what was appended by the end of a leader epoch ends, and the newest epoch until then; `None` if there was
+    /// no such epoch.
+    pub fn epoch_end(&self, epoch: i32) -> Option<(i32, i64)> {
+        self.log.epochs().end_of(epoch, self.leader_epoch, self.log.end_offset())
+    }
+
+    /// Checks the leader epoch that a client believes to be current; -1 is not checked.
+    pub fn check_epoch(&self, requested: i32) -> Result<(), ErrorCode> {
+        match requested {
+            -1 => Ok(()),
+            older if older < self.leader_epoch => Err(ErrorCode::FencedLeaderEpoch),
+            newer if newer > self.leader_epoch => Err(ErrorCode::UnknownLeaderEpoch),
+            _ => Ok(()),
         }
     }
 
     /// End of what readers may see.
     pub fn high_watermark(&self) -> i64 {
-        if self.durable { self.log.durable_offset() } else { self.log.end_offset() }
+        if self.durable { self.log.durable_offset().max(self.shown) } else { self.log.end_offset() }
+    }
+
+    /// The offset that the next record gets.
+    pub fn next_offset(&self) -> i64 {
+        self.next_offset
     }
 
     /// Whether publishers wait for the disk.
@@ -135,8 +205,14 @@ impl Partition {
         !self.waiting.is_empty()
     }
 
-    fn part(&self, base_offset: i64, count: u32) -> PublishedPart {
-        PublishedPart { partition: self.number as i32, base_offset, count }
+    /// Where records went. The log start offset is filled in when that is told.
+    fn part(&self, base_offset: i64, count: u32, log_append_time: Option<i64>) -> PublishedPart {
+        let log_append_time = log_append_time.unwrap_or(-1);
+        PublishedPart { partition: self.number as i32, base_offset, count, log_append_time, log_start: 0 }
+    }
+
+    fn stamp(&self, time: i64) -> Option<i64> {
+        self.rules.log_append_time.then_some(time)
     }
 
     /// Takes a batch that a client prepared. It has its place in the order from here on; it is written at the end of
@@ -150,33 +226,37 @@ impl Partition {
         acks: &mut Acks,
         metrics: &mut Metrics,
     ) {
-        let mut header = match self.admit(bytes) {
-            Ok((header, Verdict::Fresh)) => header,
-            Ok((header, Verdict::Duplicate { base_offset })) => {
+        let Admitted { mut header, body } = match self.admit(bytes, now) {
+            Ok(Judged::Fresh(admitted)) => admitted,
+            Ok(Judged::Duplicate(part)) => {
                 metrics.duplicate_batches += 1;
-                let part = self.part(base_offset, header.record_count as u32);
                 return self.answer_duplicate(Owed { to, level, part }, acks);
             }
             Err(refusal) => return acks.refused(to, refusal),
         };
         self.close_open();
-        header.base_offset = self.next_offset;
-        self.producers.observe(&header);
-        self.owed.push(Owed { to, level, part: self.part(header.base_offset, header.record_count as u32) });
+        (header.base_offset, header.leader_epoch) = (self.next_offset, self.leader_epoch);
+        self.producers.observe(&header, now.wall);
+        let part = self.part(header.base_offset, header.record_count as u32, self.stamp(now.wall));
+        self.owed.push(Owed { to, level, part });
+        self.push(&header);
+        self.next_offset = header.next_offset();
+        if header.size() >= WRITE_THROUGH {
+            self.write(Some((&header, &body)), now, acks, metrics);
+        } else {
+            self.tail.extend_from_slice(&header.bytes());
+            self.tail.extend_from_slice(&body);
+        }
+    }
+
+    /// Notes a batch that will be written.
+    fn push(&mut self, header: &Header) {
         self.batches.push(Appended {
             base_offset: header.base_offset,
             last_offset: header.last_offset(),
-            size: bytes.len() as u32,
+            size: header.size() as u32,
             max_timestamp: header.max_timestamp,
         });
-        self.next_offset = header.next_offset();
-        let head = batch::assigned_head(bytes, header.base_offset, self.leader_epoch);
-        if bytes.len() >= WRITE_THROUGH {
-            self.write(Some((&head, bytes)), now, acks, metrics);
-        } else {
-            self.tail.extend_from_slice(&head);
-            self.tail.extend_from_slice(&bytes[batch::ASSIGNED..]);
-        }
     }
 
     /// A batch that was sent again shares the fate of the first one, which may not be written yet.
@@ -188,19 +268,18 @@ impl Partition {
         }
     }
 
-    fn admit(&mut self, bytes: &[u8]) -> Result<(Header, Verdict), Refusal> {
+    /// Whether a batch was appended before is asked before its records are looked at: what was taken once is not
+    /// refused when it comes again.
+    fn admit<'b>(&mut self, bytes: &'b [u8], now: Now) -> Result<Judged<'b>, Refusal> {
         self.refuse_if_fenced()?;
-        if bytes.len() > self.max_message_bytes {
-            return Err(self.too_large(bytes.len()));
+        let header = self.rules.check(bytes)?;
+        if let Verdict::Duplicate { base_offset, timestamp } = self.producers.judge(&header)? {
+            let part = self.part(base_offset, header.record_count as u32, self.stamp(timestamp));
+            return Ok(Judged::Duplicate(part));
         }
-        let refused = |e: batch::BatchError| Refusal::new(batch_error_code(e), e.to_string());
-        let header = batch::check(bytes).map_err(refused)?;
-        match &mut self.view {
-            None => batch::check_records(bytes).map_err(refused)?,
-            Some(view) => view.check(bytes).map_err(|e| Refusal::new(ErrorCode::InvalidRecord, e))?,
-        }
-        let verdict = self.producers.judge(&header)?;
-        Ok((header, verdict))
+        let (keyed, mut unpacked) = (self.view.is_some(), Vec::new());
+        let scratch = self.view.as_mut().map_or(&mut unpacked, |view| view.scratch());
+        self.rules.admit(header, &bytes[HEADER..], keyed, now.wall, scratch).map(Judged::Fresh)
     }
 
     fn refuse_if_fenced(&self) -> Result<(), Refusal> {
@@ -216,12 +295,6 @@ impl Partition {
         ))
     }
 
-    fn too_large(&self, size: usize) -> Refusal {
-        let limit = self.max_message_bytes;
-        Refusal::new(ErrorCode::MessageTooLarge, format!("{size} bytes are above max.message.bytes={limit}"))
-            .hint("send smaller batches, or raise max.message.bytes of the topic")
-    }
-
     /// Takes plain records: they join the batch of this turn. `pick` says which of `records` are meant for this
     /// partition.
     pub fn append_plain<'a>(
@@ -234,49 +307,62 @@ impl Partition {
         acks: &mut Acks,
     ) {
         let chosen = || records.iter().enumerate().filter(|(i, _)| pick(*i)).map(|(_, record)| record);
-        let too_large =
-            chosen().map(|record| record_size(&record)).find(|&size| size > self.max_message_bytes);
-        if let Some(size) = too_large {
-            return acks.refused(to, self.too_large(size));
-        }
-        if let Err(refusal) = self.refuse_if_fenced() {
+        let keyed = self.view.is_some();
+        let check = |record| self.rules.check_plain(&record, keyed, now.wall).err();
+        if let Some(refusal) = self.refuse_if_fenced().err().or_else(|| chosen().find_map(check)) {
             return acks.refused(to, refusal);
         }
-        if self.view.is_some()
-            && let Some(wrong) = chosen().find_map(|record| view::check_key(record.key).err())
-        {
-            return acks.refused(to, Refusal::new(ErrorCode::InvalidRecord, format!("a record {wrong}")));
-        }
         let base_offset = self.next_offset;
+        let mut stamp = None;
         for record in chosen() {
             let timestamp = if record.timestamp == -1 { now.wall } else { record.timestamp };
-            self.make_room(record_size(&record), timestamp);
+            self.make_room(record_size(&record), self.stamp(now.wall).unwrap_or(timestamp));
             let open = self.open.as_mut().expect("make_room leaves an open batch");
+            stamp = stamp.or(open.stamp);
+            let timestamp = open.stamp.unwrap_or(timestamp);
             open.builder.push(&mut self.tail, timestamp, record.key, record.value, record.headers());
             self.next_offset += 1;
         }
         let count = (self.next_offset - base_offset) as u32;
-        self.owed.push(Owed { to, level, part: self.part(base_offset, count) });
+        self.owed.push(Owed { to, level, part: self.part(base_offset, count, stamp) });
     }
 
     /// Leaves an open batch that has room for a record of `size` bytes.
     fn make_room(&mut self, size: usize, timestamp: i64) {
-        let limit = MERGED.min(self.max_message_bytes);
+        let limit = MERGED.min(self.rules.max_message_bytes);
         if self.open.as_ref().is_some_and(|open| open.builder.size(&self.tail) + size > limit) {
             self.close_open();
         }
         if self.open.is_none() {
-            let builder = Builder::open(&mut self.tail, timestamp);
-            self.open = Some(OpenBatch { builder, base_offset: self.next_offset });
+            let mut builder = Builder::open(&mut self.tail, timestamp);
+            let stamp = self.stamp(timestamp);
+            if stamp.is_some() {
+                builder.set_log_append_time();
+            }
+            self.open = Some(OpenBatch { builder, base_offset: self.next_offset, stamp });
         }
     }
 
     fn close_open(&mut self) {
-        let Some(OpenBatch { builder, base_offset }) = self.open.take() else { return };
-        let last_offset = base_offset + i64::from(builder.count()) - 1;
-        let max_timestamp = builder.max_timestamp();
-        let size = builder.close(&mut self.tail, base_offset, self.leader_epoch, None) as u32;
-        self.batches.push(Appended { base_offset, last_offset, size, max_timestamp });
+        let Some(OpenBatch { builder, base_offset, .. }) = self.open.take() else { return };
+        let start = builder.start();
+        builder.close(&mut self.tail, base_offset, self.leader_epoch, None);
+        if let Some(codec) = self.rules.codec.filter(|codec| *codec != 0) {
+            self.pack_last(start, codec);
+        }
+        let header = Header::read(&self.tail[start..]).expect("it was closed a moment ago");
+        self.push(&header);
+    }
+
+    /// Packs the batch that begins at `start` of the tail and ends with it, if this build can.
+    fn pack_last(&mut self, start: usize, codec: i16) {
+        let mut header = Header::read(&self.tail[start..]).expect("it was closed a moment ago");
+        let mut packed = Vec::new();
+        if compress::pack(codec, &self.tail[start + HEADER..], &mut packed).is_ok() {
+            header.set_codec(codec);
+            self.tail.truncate(start);
+            batch::with_records(&header, header.record_count, &packed, &mut self.tail);
+        }
     }
 
     /// Writes the tail before the turn ends if it has grown large, so that its size does not follow the number of
@@ -297,15 +383,9 @@ impl Partition {
 
     /// One write for the tail and, behind it, a batch with its assigned head; then the answers that need no more than
     /// that.
-    fn write(
-        &mut self,
-        through: Option<(&[u8; batch::ASSIGNED], &[u8])>,
-        now: Now,
-        acks: &mut Acks,
-        metrics: &mut Metrics,
-    ) {
-        let (head, body) = through.map_or((&[][..], &[][..]), |(head, b)| (head, &b[batch::ASSIGNED..]));
-        let parts = [IoSlice::new(&self.tail), IoSlice::new(head), IoSlice::new(body)];
+    fn write(&mut self, through: Option<(&Header, &[u8])>, now: Now, acks: &mut Acks, metrics: &mut Metrics) {
+        let (head, body) = through.map_or(([0; HEADER], &[][..]), |(header, body)| (header.bytes(), body));
+        let parts = [IoSlice::new(&self.tail), IoSlice::new(&head), IoSlice::new(body)];
         let first = usize::from(self.tail.is_empty());
         let parts = &parts[first..if through.is_some() { 3 } else { 1 }];
         match self.log.append(parts, &self.batches, &self.settings, now.wall) {
@@ -315,7 +395,7 @@ impl Partition {
                 self.unsynced_since.get_or_insert(now.time);
                 let records = |batch: &Appended| (batch.last_offset - batch.base_offset + 1) as u64;
                 metrics.appended_records += self.batches.iter().map(records).sum::<u64>();
-                self.apply(through.map(|(_, batch)| batch));
+                self.apply(through);
                 for owed in std::mem::take(&mut self.owed) {
                     self.settle_or_wait(owed, acks);
                 }
@@ -327,18 +407,17 @@ impl Partition {
     }
 
     /// Shows the view what was appended: the batches of the tail, and the one behind it.
-    fn apply(&mut self, through: Option<&[u8]>) {
+    fn apply(&mut self, through: Option<(&Header, &[u8])>) {
         let Some(view) = &mut self.view else { return };
         let mut tail = &self.tail[..];
-        for batch in &self.batches {
-            let bytes = match tail.split_at_checked(batch.size as usize) {
-                Some((bytes, rest)) => {
-                    tail = rest;
-                    bytes
-                }
-                None => through.expect("what is not in the tail was written behind it"),
-            };
-            view.apply(bytes, batch.base_offset);
+        while !tail.is_empty() {
+            let header = Header::read(tail).expect("the tail holds whole batches");
+            let (batch, rest) = tail.split_at(header.size());
+            view.apply(&header, &batch[HEADER..]);
+            tail = rest;
+        }
+        if let Some((header, body)) = through {
+            view.apply(header, body);
         }
     }
 
@@ -373,7 +452,12 @@ impl Partition {
             _ if owed.until() <= self.log.durable_offset() => Level::Durable,
             _ => Level::Appended,
         };
-        acks.published(owed.to, reached, owed.part);
+        self.answer(owed, reached, acks);
+    }
+
+    fn answer(&self, owed: Owed, reached: Level, acks: &mut Acks) {
+        let part = PublishedPart { log_start: self.log.start_offset(), ..owed.part };
+        acks.published(owed.to, reached, part);
     }
 
     /// The durable offset has moved: answers the publishers who waited for that.
@@ -381,7 +465,7 @@ impl Partition {
         let durable = self.log.durable_offset();
         while self.waiting.front().is_some_and(|owed| owed.until() <= durable) {
             let owed = self.waiting.pop_front().expect("it was there a moment ago");
-            acks.published(owed.to, Level::Durable, owed.part);
+            self.answer(owed, Level::Durable, acks);
         }
     }
 
@@ -425,12 +509,6 @@ impl Partition {
     }
 }
 
-/// What a record can take at the most in a batch of its own.
-fn record_size(record: &krappy_wire::native::PlainRecord<'_>) -> usize {
-    let headers: usize = record.headers().map(|(n, v)| n.len() + v.map_or(0, <[u8]>::len) + 10).sum();
-    RECORD_OVERHEAD + record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len) + headers
-}
-
 /// The part of a topic's settings that its logs need.
 pub fn log_settings(settings: &TopicSettings) -> LogSettings {
     // Only sealed segments are cleaned.
@@ -439,17 +517,6 @@ pub fn log_settings(settings: &TopicSettings) -> LogSettings {
         segment_bytes: settings.segment_bytes,
         segment_ms: settings.segment_ms.min(soonest),
         index_interval_bytes: settings.index_interval_bytes,
-    }
-}
-
-fn batch_error_code(error: batch::BatchError) -> ErrorCode {
-    use batch::BatchError as E;
-    match error {
-        E::Short | E::Length | E::Crc => ErrorCode::CorruptMessage,
-        E::Codec => ErrorCode::UnsupportedCompression,
-        E::Magic(_) | E::Count | E::Attributes | E::Record | E::Packed | E::Inflated => {
-            ErrorCode::InvalidRecord
-        }
     }
 }
 
@@ -585,10 +652,13 @@ mod tests {
             gathered = tail;
         }
         assert_eq!(writes, 2);
-        assert!(turn.partition.log.end_offset() < clients.into(), "the rest waits for the end of the turn");
+        assert!(
+            turn.partition.log.end_offset() < i64::from(clients),
+            "the rest waits for the end of the turn"
+        );
 
         turn.end();
-        assert_eq!(turn.partition.log.end_offset(), clients.into());
+        assert_eq!(turn.partition.log.end_offset(), i64::from(clients));
         assert_eq!(turn.metrics.appended_records, clients.into());
         assert!(turn.replies.iter().all(|&(client, level, _)| client % 2 == 0 && level == Level::Appended));
         turn.sync();
@@ -597,10 +667,67 @@ mod tests {
         turn.replies.sort_by_key(|reply| reply.0);
         let expected = (0..u64::from(clients)).map(|client| {
             let level = if client % 2 == 0 { Level::Appended } else { Level::Durable };
-            (client, level, PublishedPart { partition: 0, base_offset: client as i64, count: 1 })
+            let (base_offset, log_append_time) = (client as i64, -1);
+            (
+                client,
+                level,
+                PublishedPart { partition: 0, base_offset, count: 1, log_append_time, log_start: 0 },
+            )
         });
         assert!(turn.replies.iter().copied().eq(expected), "everybody is answered once, with its own offset");
         assert_eq!(turn.stored(), (0..clients).map(|client| client as u8).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_batch_that_is_sent_again_is_answered_with_its_first_offset_when_that_is_durable() {
+        let mut turn = Turn::begin();
+        let batch = |sequence| {
+            let mut bytes = Vec::new();
+            let mut builder = Builder::open(&mut bytes, NOW.wall);
+            builder.push(&mut bytes, NOW.wall, None, Some(&[1]), std::iter::empty());
+            let by = batch::ProducerSequence { producer_id: 9, epoch: 0, base_sequence: sequence };
+            builder.close(&mut bytes, 0, -1, Some(by));
+            bytes
+        };
+        let mut slot = 0;
+        let mut send = |turn: &mut Turn, sequence, level| {
+            let to = ReplyTo { conn: ConnId { key: 1, generation: 1 }, slot };
+            slot += 1;
+            let Turn { partition, acks, metrics, .. } = turn;
+            partition.append_batch(AckTo::Client(to), level, &batch(sequence), NOW, acks, metrics);
+            turn.hear();
+        };
+        let of = |turn: &Turn| turn.replies.iter().map(|r| (r.0, r.1, r.2.base_offset)).collect::<Vec<_>>();
+        // Sent again in the same turn, before it is written; then when it is written; then when it is durable.
+        send(&mut turn, 0, Level::Durable);
+        send(&mut turn, 1, Level::Appended);
+        send(&mut turn, 0, Level::Appended);
+        assert_eq!(of(&turn), []);
+        turn.end();
+        assert_eq!(of(&turn), [(1, Level::Appended, 1), (2, Level::Appended, 0)]);
+        send(&mut turn, 0, Level::Durable);
+        send(&mut turn, 1, Level::Durable);
+        assert_eq!(turn.replies.len(), 2);
+        turn.sync();
+        let durable = [(0, Level::Durable, 0), (3, Level::Durable, 0), (4, Level::Durable, 1)];
+        assert_eq!(of(&turn)[2..], durable);
+        send(&mut turn, 0, Level::Durable);
+        assert_eq!(of(&turn)[5..], [(5, Level::Durable, 0)]);
+        assert_eq!((turn.partition.next_offset, turn.metrics.duplicate_batches), (2, 4));
+    }
+
+    #[test]
+    fn a_reply_tells_the_brokers_clock_and_the_log_start_offset() {
+        let mut turn = Turn::begin();
+        turn.publish(1, Level::Appended);
+        turn.end();
+        turn.partition.log.trim(1);
+        turn.partition.rules.log_append_time = true;
+        turn.publish(2, Level::Appended);
+        turn.publish(7, Level::Appended);
+        turn.end();
+        let told: Vec<_> = turn.replies.iter().map(|r| (r.2.log_append_time, r.2.log_start)).collect();
+        assert_eq!(told, [(-1, 0), (NOW.wall, 1), (NOW.wall, 1)]);
     }
 
     #[test]

@@ -52,15 +52,10 @@ impl Broker {
 
     /// The topic, if records may be published to it now.
     fn open_for_publish(&self, topic: TopicRef<'_>) -> Result<TopicKey, Hold> {
-        let (key, name) = match topic {
-            TopicRef::Key(key) => (Some(key), "(deleted)"),
-            TopicRef::Name(name) => (self.catalog.find(name), name),
-        };
-        let found = key.and_then(|key| Some((key, self.catalog.get(key)?)));
-        let (key, topic) = found.ok_or_else(|| self.catalog.unknown(name))?;
-        match topic.state {
+        let (key, found) = self.catalog.resolve(topic)?;
+        match found.state {
             State::Creating(_) => return Err(Hold::Later),
-            State::Deleting(_) => return Err(self.catalog.unknown(&topic.name).into()),
+            State::Deleting(_) => return Err(self.catalog.unknown_ref(topic).into()),
             State::Live => {}
         }
         self.refuse_while_draining()?;
@@ -70,7 +65,7 @@ impl Broker {
                 .hint("free some room on the broker's disk, or lower disk.min.free.bytes")
                 .into());
         }
-        if topic.settings.flush_messages == 1 && self.unflushed >= self.config.limits.unflushed_budget {
+        if found.settings.flush_messages == 1 && self.unflushed >= self.config.limits.unflushed_budget {
             return Err(Hold::Later);
         }
         Ok(key)

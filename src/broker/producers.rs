@@ -1,23 +1,23 @@
 //! What a partition remembers of idempotent producers (KIP-98): for each producer id its epoch and its last five
 //! batches, so that a batch that is sent again is recognised and not appended again.
 //!
-//! Invariant: the state is a function of the log; the snapshot file is a cache of it that names the offset it covers,
-//! and is believed only if its checksum holds. A batch is looked at when it is appended and when recovery walks over
-//! it.
+//! Invariant: the state is a function of the log, but for producers that were silent for so long that they are
+//! forgotten; the snapshot file is a cache of it that names the offset it covers, and is believed only if its checksum
+//! holds. A batch is looked at when it is appended and when recovery walks over it.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use krappy_wire::batch::Header;
 use krappy_wire::codec::{Reader, Writer};
 
-use crate::api::{ErrorCode, Refusal};
+use crate::api::{ErrorCode, ProducerState, Refusal};
 
 /// Batches remembered per producer, as in Kafka: what a client may have in flight.
 const REMEMBERED: usize = 5;
 /// Producers remembered per partition; beyond it the ones that wrote longest ago are forgotten.
 const MOST: usize = 10_000;
 const MAGIC: &[u8; 4] = b"KRPP";
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
 
 /// What to do with a batch.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub enum Verdict {
     Duplicate {
         /// Offset of its first record.
         base_offset: i64,
+        /// Its largest timestamp, milliseconds since 1970.
+        timestamp: i64,
     },
 }
 
@@ -35,11 +37,15 @@ pub enum Verdict {
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Producers {
     by_id: BTreeMap<i64, Producer>,
+    /// No producer was seen before this; it may be too early.
+    seen_from: i64,
 }
 
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Producer {
     epoch: i16,
+    /// When it last appended, by the broker's clock in milliseconds; for what recovery found, when that was.
+    seen: i64,
     recent: VecDeque<Seen>,
     /// With nothing remembered: the sequence number of what was forgotten because it could not be written.
     missing: Option<i32>,
@@ -50,6 +56,8 @@ struct Seen {
     first: i32,
     last: i32,
     base_offset: i64,
+    /// Its largest timestamp.
+    timestamp: i64,
 }
 
 /// The sequence number `n` after `from`; they wrap from `i32::MAX` to 0.
@@ -92,12 +100,14 @@ impl Producers {
         offsets
     }
 
-    /// Notes a batch that was appended, or that recovery walked over.
-    pub fn observe(&mut self, batch: &Header) {
+    /// Notes a batch that was appended, or that recovery walked over. `now` is the wall clock in milliseconds.
+    pub fn observe(&mut self, batch: &Header, now: i64) {
         if batch.producer_id < 0 {
             return;
         }
+        self.seen_from = if self.by_id.is_empty() { now } else { self.seen_from.min(now) };
         let producer = self.by_id.entry(batch.producer_id).or_default();
+        producer.seen = now;
         if producer.epoch != batch.producer_epoch {
             producer.epoch = batch.producer_epoch;
             producer.recent.clear();
@@ -110,6 +120,7 @@ impl Producers {
             first: batch.base_sequence,
             last: sequence_after(batch.base_sequence, batch.last_offset_delta),
             base_offset: batch.base_offset,
+            timestamp: batch.max_timestamp,
         });
         if self.by_id.len() > MOST {
             self.forget_oldest();
@@ -126,6 +137,30 @@ impl Producers {
         }
     }
 
+    /// Forgets the producers that have appended nothing for `expiry` milliseconds. Mostly this is one comparison.
+    pub fn expire(&mut self, now: i64, expiry: i64) {
+        let first_kept = now.saturating_sub(expiry).saturating_add(1);
+        if self.by_id.is_empty() || self.seen_from >= first_kept {
+            return;
+        }
+        self.by_id.retain(|_, producer| producer.seen >= first_kept);
+        self.seen_from = self.by_id.values().map(|producer| producer.seen).min().unwrap_or(now);
+    }
+
+    /// The producers, in order of their ids.
+    pub fn states(&self) -> impl Iterator<Item = ProducerState> {
+        self.by_id.iter().map(|(&id, producer)| {
+            let newest = producer.recent.back();
+            ProducerState {
+                id,
+                epoch: producer.epoch,
+                last_sequence: newest.map_or(-1, |seen| seen.last),
+                last_timestamp: newest.map_or(-1, |seen| seen.timestamp),
+                txn_start: -1,
+            }
+        })
+    }
+
     /// Makes room for a tenth of the limit at once, so that the sort is rare.
     fn forget_oldest(&mut self) {
         let mut ages: Vec<(i64, i64)> =
@@ -136,8 +171,9 @@ impl Producers {
         }
     }
 
-    /// The snapshot: `magic | format u16 | offset i64 | producers u32 | { id i64, epoch i16, batches u8, { first i32,
-    /// last i32, base offset i64 } } | crc32 u32`. `offset` says that everything below it is in the state.
+    /// The snapshot: `magic | format u16 | offset i64 | producers u32 | { id i64, epoch i16, seen i64, batches u8, {
+    /// first i32, last i32, base offset i64, timestamp i64 } } | crc32 u32`. `offset` says that everything below it is
+    /// in the state.
     pub fn encode(&self, offset: i64) -> Vec<u8> {
         let mut out = MAGIC.to_vec();
         out.put_u16(FORMAT);
@@ -146,11 +182,13 @@ impl Producers {
         for (id, producer) in &self.by_id {
             out.put_i64(*id);
             out.put_i16(producer.epoch);
+            out.put_i64(producer.seen);
             out.put_u8(producer.recent.len() as u8);
             for seen in &producer.recent {
                 out.put_i32(seen.first);
                 out.put_i32(seen.last);
                 out.put_i64(seen.base_offset);
+                out.put_i64(seen.timestamp);
             }
         }
         let crc = crc32fast::hash(&out);
@@ -169,13 +207,16 @@ impl Producers {
             return None;
         }
         let offset = r.i64().ok()?;
-        let mut producers = Producers::default();
+        let mut producers = Producers { by_id: BTreeMap::new(), seen_from: i64::MAX };
         for _ in 0..r.u32().ok()? {
             let id = r.i64().ok()?;
-            let mut producer = Producer { epoch: r.i16().ok()?, ..Producer::default() };
+            let (epoch, seen) = (r.i16().ok()?, r.i64().ok()?);
+            producers.seen_from = producers.seen_from.min(seen);
+            let mut producer = Producer { epoch, seen, ..Producer::default() };
             for _ in 0..r.u8().ok()? {
                 let (first, last) = (r.i32().ok()?, r.i32().ok()?);
-                producer.recent.push_back(Seen { first, last, base_offset: r.i64().ok()? });
+                let (base_offset, timestamp) = (r.i64().ok()?, r.i64().ok()?);
+                producer.recent.push_back(Seen { first, last, base_offset, timestamp });
             }
             producers.by_id.insert(id, producer);
         }
@@ -194,21 +235,13 @@ impl Producer {
         let last = sequence_after(batch.base_sequence, batch.last_offset_delta);
         let same = |seen: &&Seen| seen.first == batch.base_sequence && seen.last == last;
         if let Some(seen) = self.recent.iter().find(same) {
-            return Ok(Verdict::Duplicate { base_offset: seen.base_offset });
+            let Seen { base_offset, timestamp, .. } = *seen;
+            return Ok(Verdict::Duplicate { base_offset, timestamp });
         }
         let next = self.recent.back().map(|newest| sequence_after(newest.last, 1));
         let Some(expected) = next.or(self.missing) else { return Ok(Verdict::Fresh) };
         if batch.base_sequence == expected {
             return Ok(Verdict::Fresh);
-        }
-        // Half of the number space lies behind the expected number, as with TCP.
-        let behind = expected.wrapping_sub(batch.base_sequence) & i32::MAX;
-        if behind < i32::MAX / 2 {
-            let message = format!(
-                "sequence {} of producer {} is older than its last five batches",
-                batch.base_sequence, batch.producer_id
-            );
-            return Err(Refusal::new(ErrorCode::DuplicateSequence, message));
         }
         Err(out_of_order(batch.producer_id, batch.base_sequence, expected))
     }
@@ -224,6 +257,8 @@ fn out_of_order(producer: i64, got: i32, expected: i32) -> Refusal {
 mod tests {
     use super::*;
 
+    const NOW: i64 = 1_000_000;
+
     fn batch(epoch: i16, first: i32, count: i32, base_offset: i64) -> Header {
         Header {
             base_offset,
@@ -233,7 +268,7 @@ mod tests {
             attributes: 0,
             last_offset_delta: count - 1,
             base_timestamp: 0,
-            max_timestamp: 0,
+            max_timestamp: 77,
             producer_id: 9,
             producer_epoch: epoch,
             base_sequence: first,
@@ -246,26 +281,81 @@ mod tests {
     }
 
     #[test]
-    fn the_last_five_batches_are_recognised_and_older_ones_refused() {
+    fn the_last_five_batches_are_recognised_and_older_ones_are_out_of_order() {
         let mut p = Producers::default();
         for n in 0..7 {
             let b = batch(0, n * 10, 10, i64::from(n) * 10 + 1000);
             assert_eq!(p.judge(&b), Ok(Verdict::Fresh));
-            p.observe(&b);
+            p.observe(&b, NOW);
         }
         for n in 2..7 {
             let again = p.judge(&batch(0, n * 10, 10, 0));
-            assert_eq!(again, Ok(Verdict::Duplicate { base_offset: i64::from(n) * 10 + 1000 }));
+            assert_eq!(
+                again,
+                Ok(Verdict::Duplicate { base_offset: i64::from(n) * 10 + 1000, timestamp: 77 })
+            );
         }
-        assert_eq!(code(p.judge(&batch(0, 10, 10, 0))), ErrorCode::DuplicateSequence);
+        assert_eq!(code(p.judge(&batch(0, 10, 10, 0))), ErrorCode::OutOfOrderSequence);
         assert_eq!(code(p.judge(&batch(0, 80, 10, 0))), ErrorCode::OutOfOrderSequence);
         assert_eq!(p.judge(&batch(0, 70, 1, 0)), Ok(Verdict::Fresh));
+        // The same first sequence number and another last one is another batch.
+        assert_eq!(code(p.judge(&batch(0, 60, 9, 0))), ErrorCode::OutOfOrderSequence);
+        assert_eq!(code(p.judge(&batch(0, 65, 5, 0))), ErrorCode::OutOfOrderSequence);
+    }
+
+    #[test]
+    fn a_producer_that_is_not_known_may_begin_with_any_sequence_number() {
+        let mut p = Producers::default();
+        for (id, first) in [(1, 0), (2, 5), (3, i32::MAX)] {
+            let b = Header { producer_id: id, ..batch(7, first, 1, 0) };
+            assert_eq!(p.judge(&b), Ok(Verdict::Fresh));
+            p.observe(&b, NOW);
+        }
+        for (epoch, first) in [(-1, 0), (0, -1)] {
+            assert_eq!(code(p.judge(&batch(epoch, first, 1, 0))), ErrorCode::InvalidRecord);
+        }
+    }
+
+    #[test]
+    fn a_producer_is_forgotten_when_it_was_silent_for_long_enough() {
+        let mut p = Producers::default();
+        let of = |id, first| Header { producer_id: id, ..batch(0, first, 1, 0) };
+        p.observe(&of(1, 0), NOW);
+        p.observe(&of(2, 0), NOW + 5);
+        p.observe(&of(1, 1), NOW + 8);
+        let ids = |p: &Producers| p.states().map(|state| state.id).collect::<Vec<_>>();
+        p.expire(NOW + 14, 10);
+        assert_eq!(ids(&p), [1, 2]);
+        p.expire(NOW + 15, 10);
+        assert_eq!(ids(&p), [1]);
+        let (mut back, _) = Producers::decode(&p.encode(0)).unwrap();
+        back.expire(NOW + 17, 10);
+        assert_eq!(back, p);
+        back.expire(NOW + 18, 10);
+        assert!(back.is_empty());
+        assert_eq!(back.judge(&of(1, 77)), Ok(Verdict::Fresh));
+    }
+
+    #[test]
+    fn what_is_known_of_producers_can_be_listed() {
+        let mut p = Producers::default();
+        p.observe(&batch(3, i32::MAX, 2, 50), NOW);
+        let state = |last_sequence, last_timestamp| ProducerState {
+            id: 9,
+            epoch: 3,
+            last_sequence,
+            last_timestamp,
+            txn_start: -1,
+        };
+        assert_eq!(p.states().collect::<Vec<_>>(), [state(0, 77)]);
+        p.retract(50);
+        assert_eq!(p.states().collect::<Vec<_>>(), [state(-1, -1)]);
     }
 
     #[test]
     fn a_new_epoch_starts_at_zero_and_shuts_the_old_one_out() {
         let mut p = Producers::default();
-        p.observe(&batch(3, 0, 1, 0));
+        p.observe(&batch(3, 0, 1, 0), NOW);
         assert_eq!(code(p.judge(&batch(2, 1, 1, 0))), ErrorCode::InvalidProducerEpoch);
         assert_eq!(code(p.judge(&batch(4, 1, 1, 0))), ErrorCode::OutOfOrderSequence);
         assert_eq!(p.judge(&batch(4, 0, 1, 0)), Ok(Verdict::Fresh));
@@ -274,29 +364,29 @@ mod tests {
     #[test]
     fn what_could_not_be_written_is_expected_again() {
         let mut p = Producers::default();
-        p.observe(&batch(0, 0, 2, 10));
-        p.observe(&batch(0, 2, 2, 12));
+        p.observe(&batch(0, 0, 2, 10), NOW);
+        p.observe(&batch(0, 2, 2, 12), NOW);
         p.retract(10);
         assert_eq!(code(p.judge(&batch(0, 4, 2, 0))), ErrorCode::OutOfOrderSequence);
         assert_eq!(p.judge(&batch(0, 0, 2, 0)), Ok(Verdict::Fresh));
-        p.observe(&batch(0, 0, 2, 10));
+        p.observe(&batch(0, 0, 2, 10), NOW);
         assert_eq!(p.judge(&batch(0, 2, 2, 0)), Ok(Verdict::Fresh));
     }
 
     #[test]
     fn sequence_numbers_wrap() {
         let mut p = Producers::default();
-        p.observe(&batch(0, i32::MAX - 1, 3, 0));
+        p.observe(&batch(0, i32::MAX - 1, 3, 0), NOW);
         assert_eq!(p.judge(&batch(0, 1, 1, 0)), Ok(Verdict::Fresh));
         let again = p.judge(&batch(0, i32::MAX - 1, 3, 0));
-        assert_eq!(again, Ok(Verdict::Duplicate { base_offset: 0 }));
+        assert_eq!(again, Ok(Verdict::Duplicate { base_offset: 0, timestamp: 77 }));
     }
 
     #[test]
     fn a_snapshot_comes_back_whole_or_not_at_all() {
         let mut p = Producers::default();
-        p.observe(&batch(1, 0, 5, 10));
-        p.observe(&batch(1, 5, 5, 15));
+        p.observe(&batch(1, 0, 5, 10), NOW);
+        p.observe(&batch(1, 5, 5, 15), NOW);
         let bytes = p.encode(20);
         assert_eq!(Producers::decode(&bytes), Some((p, 20)));
         for bit in 0..bytes.len() * 8 {

@@ -1,5 +1,5 @@
 //! Retention: whole sealed segments leave from the front, by age, by size, or because the log start offset has passed
-//! them.
+//! them. Idempotent producers are forgotten when they were silent for long enough.
 //!
 //! Invariant: a segment leaves the log before its file is unlinked, and the file is unlinked by a worker, because
 //! removing a gigabyte takes the file system a while.
@@ -14,6 +14,9 @@ impl Broker {
     /// Looks at every partition; called now and then.
     pub(super) fn retain(&mut self, now: Now) {
         for key in 0..self.partitions.len() {
+            if let Some(partition) = self.partitions[key].as_mut() {
+                partition.producers.expire(now.wall, self.config.producer_expiry_ms);
+            }
             self.expire(PartitionKey(key as u32), now.wall, false);
         }
     }

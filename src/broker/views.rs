@@ -4,9 +4,13 @@
 //! Invariants: the tree of a live view holds every record from its covered offset to the log end; a flush is handed out
 //! only when the log is durable up to its end, so no loss of power leaves a view that knows more than the log; a view
 //! that is not live answers nobody. While one is made again, new records go into its memtable, which is newer than
-//! everything that is still to come from the log.
+//! everything that is still to come from the log. How views come and go is in `views/lifetime.rs`.
+
+mod lifetime;
 
 use std::io;
+
+use krappy_wire::batch::{HEADER, Header};
 
 use super::Broker;
 use super::partition::Partition;
@@ -14,7 +18,7 @@ use crate::api::{ErrorCode, PartitionKey, Refusal};
 use crate::lsm::{Floors, Flushed, Merge, Options, Pressure, Stats, Step, Tree};
 use crate::segment::Log;
 use crate::time::{Now, Time};
-use crate::view::{self, Entries, Rebuild, Rebuilt};
+use crate::view::{Entries, Rebuild, Rebuilt};
 use crate::worker::{Done, Job};
 
 /// While level 0 is long, a partition takes this many bytes between two steps of background work.
@@ -51,8 +55,17 @@ enum State {
 impl View {
     /// The view of a partition that holds what its tree covers.
     pub fn new(tree: Tree) -> Self {
+        Self { tree: Some(tree), ..Self::empty() }
+    }
+
+    /// The view of a partition whose topic is compacted from now on: a worker is opening it.
+    pub fn opening() -> Self {
+        Self { state: State::Opening, ..Self::empty() }
+    }
+
+    fn empty() -> Self {
         Self {
-            tree: Some(tree),
+            tree: None,
             state: State::Live,
             flushing: false,
             merging: false,
@@ -61,6 +74,11 @@ impl View {
             counted: 0,
             entries: Entries::default(),
         }
+    }
+
+    /// What is left when the view is given up.
+    pub fn into_tree(self) -> Option<Box<Tree>> {
+        self.tree.map(Box::new)
     }
 
     /// Puts a view around its tree; reads what the tree does not cover from the log, here if that is at most `at_once`
@@ -74,13 +92,11 @@ impl View {
             let entries = &mut view.entries;
             while !replay.is_done() {
                 replay.step(u64::MAX, &mut |header, batch| {
-                    entries
-                        .of(batch, header.base_offset, &mut |entry| {
-                            if entry.seq >= from {
-                                tree.insert(entry);
-                            }
-                        })
-                        .map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e.to_string()))?;
+                    entries.of_stored(header, &batch[HEADER..], &mut |entry| {
+                        if entry.seq >= from {
+                            tree.insert(entry);
+                        }
+                    });
                     Ok(true)
                 })?;
             }
@@ -120,16 +136,16 @@ impl View {
         self.tree.as_ref()
     }
 
-    /// Takes the records of a batch that was appended with this base offset.
-    pub fn apply(&mut self, batch: &[u8], base_offset: i64) {
+    /// Takes the records of a batch that was appended; `body` is what follows its header.
+    pub fn apply(&mut self, header: &Header, body: &[u8]) {
         let Some(tree) = self.tree.as_mut() else { return };
-        let applied = self.entries.of(batch, base_offset, &mut |entry| tree.insert(entry));
+        let applied = self.entries.of(header, body, &mut |entry| tree.insert(entry));
         applied.expect("the batch was checked before it was appended");
     }
 
-    /// Checks that every record of a batch can be kept by its key; what is wrong, if anything.
-    pub fn check(&mut self, batch: &[u8]) -> Result<(), String> {
-        view::check(batch, &mut self.entries)
+    /// A buffer for unpacking; what is in it is worth nothing.
+    pub fn scratch(&mut self) -> &mut Vec<u8> {
+        self.entries.scratch()
     }
 
     /// Whether `bytes` more may be appended now. Otherwise something is under way whose completion is a reason to ask
@@ -317,24 +333,27 @@ impl Broker {
     fn goes_on(&mut self, key: PartitionKey, merge: Merge) -> Option<Merge> {
         let ending = self.draining || self.is_deleting(key);
         let partition = self.partitions[key.0 as usize].as_mut().expect("it stays while jobs are under way");
-        let view = partition.view.as_mut().expect("a merge belongs to a view");
-        view.admitted = 0;
-        if ending || view.tree.is_none() {
+        if let Some(view) = &mut partition.view {
+            view.admitted = 0;
+            if !ending && view.tree.is_some() {
+                return Some(merge);
+            }
             view.merging = false;
-            self.chore_done(key);
-            return None;
         }
-        Some(merge)
+        self.chore_done(key);
+        None
     }
 
     /// Takes the outcome of background work into a view, and hands out what comes next. An error breaks the view: the
     /// log is as good as before, so it is made again from that.
     fn with_view(&mut self, key: PartitionKey, now: Now, take: impl FnOnce(&mut View) -> io::Result<()>) {
         let partition = self.partitions[key.0 as usize].as_mut().expect("it stays while jobs are under way");
-        let view = partition.view.as_mut().expect("the work was for a view");
-        view.admitted = 0;
-        if let Err(error) = take(view) {
-            self.break_view(key, &error, now.time);
+        // Without a view it was for one that was given up.
+        if let Some(view) = &mut partition.view {
+            view.admitted = 0;
+            if let Err(error) = take(view) {
+                self.break_view(key, &error, now.time);
+            }
         }
         self.chore_done(key);
         if self.partition(key).is_some() {
@@ -385,64 +404,6 @@ impl Broker {
         }
     }
 
-    /// Time has passed: opens broken views again.
-    pub(super) fn retry_views(&mut self, now: Now) {
-        self.next_view_retry = now.time.plus_ms(RETRY_MS);
-        for n in 0..self.partitions.len() {
-            let key = PartitionKey(n as u32);
-            if self.is_deleting(key) {
-                continue;
-            }
-            let options = self.view_options();
-            let Some(Partition { view: Some(view), dir, log, chores, .. }) =
-                self.partitions[n].as_deref_mut()
-            else {
-                continue;
-            };
-            let State::Broken { again, damaged, .. } = view.state else { continue };
-            // What is under way belongs to the tree that was given up. And no clean begins for a view that is not live,
-            // but one may be under way: the log is read when it is done, or one half of it would be as it was before.
-            let busy = view.flushing || view.merging || view.reading || log.is_cleaning();
-            if busy || again > now.time {
-                self.next_view_retry = self.next_view_retry.min(again.max(now.time.plus_ms(1_000)));
-                continue;
-            }
-            view.state = State::Opening;
-            *chores += 1;
-            let (dir, end, durable) = (dir.clone(), log.end_offset(), log.durable_offset());
-            self.jobs.push(Job::OpenView { partition: key, dir, end, durable, options, damaged });
-        }
-    }
-
-    /// A worker has opened a view that was broken.
-    pub(super) fn view_opened(
-        &mut self,
-        key: PartitionKey,
-        result: io::Result<(Tree, Option<String>)>,
-        now: Now,
-    ) {
-        let options = self.view_options();
-        let partition = self.partitions[key.0 as usize].as_mut().expect("it stays while jobs are under way");
-        let name = partition.dir.display();
-        let opened = result.and_then(|(tree, why)| {
-            if let Some(why) = why {
-                log::warn!("{name}: the view is made again from the log: {why}");
-            }
-            View::start(tree, &partition.log, &options, 0)
-        });
-        match opened {
-            Ok(view) => *partition.view.as_deref_mut().expect("it was opened for a view") = view,
-            Err(error) => {
-                self.break_view(key, &error, now.time);
-            }
-        }
-        self.chore_done(key);
-        if self.partition(key).is_some() {
-            self.advance_view(key);
-            self.wake_keyed(key, now.time);
-        }
-    }
-
     /// What workers answer about compacted topics.
     pub(super) fn complete_view(&mut self, done: Done, now: Now) {
         match done {
@@ -458,6 +419,7 @@ impl Broker {
                     self.retry_keyed(park, now.time);
                 }
             }
+            Done::ViewRemoved(key, result) => self.view_removed(key, result),
             Done::Cleaned(key, done) => self.clean_stepped(key, done.0, done.1, now),
             Done::Swapped(key, done) => self.clean_swapped(key, done),
             Done::Swept => {}

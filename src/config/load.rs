@@ -157,7 +157,6 @@ fn understand(given: &Given) -> Result<(Setting, Value), String> {
 
 /// Names that people bring from Kafka's `server.properties`, and what to write here.
 const FROM_KAFKA: &[(&str, &str)] = &[
-    ("advertised.listeners", "clients are told the address that they connected to"),
     ("broker.id", "there is one broker, and it needs no number"),
     ("listeners", "write listen = address:port"),
     ("log.cleanup.policy", "a topic sets cleanup.policy itself"),

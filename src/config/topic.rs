@@ -37,6 +37,14 @@ pub struct TopicSettings {
     pub max_compaction_lag_ms: i64,
     /// `min.cleanable.dirty.ratio`, in millionths: the share of uncleaned bytes that makes cleaning worth while.
     pub min_dirty_millionths: i64,
+    /// `compression.type`: how batches are packed when they are stored.
+    pub compression: Compression,
+    /// `message.timestamp.type` is `LogAppendTime`: records carry the broker's clock.
+    pub log_append_time: bool,
+    /// `message.timestamp.before.max.ms`: a record that is older by the broker's clock is refused; i64::MAX is never.
+    pub timestamp_before_ms: i64,
+    /// `message.timestamp.after.max.ms`: a record that is further in the future is refused; i64::MAX is never.
+    pub timestamp_after_ms: i64,
 }
 
 /// What happens to old records.
@@ -65,6 +73,31 @@ impl Cleanup {
     }
 }
 
+/// How batches are packed when they are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// As the producer packed them.
+    Producer,
+    /// With this codec, by its number in the record batch; 0 is none.
+    Codec(i16),
+}
+
+impl Compression {
+    /// `producer`, then the codecs by their numbers.
+    const WORDS: &[&str] = &["producer", "uncompressed", "gzip", "snappy", "lz4", "zstd"];
+
+    fn from_position(n: i64) -> Self {
+        if n == 0 { Compression::Producer } else { Compression::Codec(n as i16 - 1) }
+    }
+
+    fn position(self) -> i64 {
+        match self {
+            Compression::Producer => 0,
+            Compression::Codec(codec) => i64::from(codec) + 1,
+        }
+    }
+}
+
 impl Default for TopicSettings {
     fn default() -> Self {
         Self {
@@ -81,6 +114,10 @@ impl Default for TopicSettings {
             min_compaction_lag_ms: 0,
             max_compaction_lag_ms: i64::MAX,
             min_dirty_millionths: 500_000,
+            compression: Compression::Producer,
+            log_append_time: false,
+            timestamp_before_ms: i64::MAX,
+            timestamp_after_ms: 3_600_000,
         }
     }
 }
@@ -127,6 +164,16 @@ pub const TABLE: &[TopicSetting] = &[
         get: |s| s.cleanup as i64,
         set: |s, n| s.cleanup = Cleanup::ALL[n as usize],
     },
+    TopicSetting {
+        name: "compression.type",
+        broker_name: Some("compression.type"),
+        kind: Kind::Choice(Compression::WORDS),
+        doc: "How batches are stored: producer keeps each as it came; with anything else, a batch that comes otherwise \
+              is unpacked and packed again before it is appended. That is done on the broker's one thread, costs many \
+              times what an append does, and everybody else waits for it: let producers compress instead.",
+        get: |s| s.compression.position(),
+        set: |s, n| s.compression = Compression::from_position(n),
+    },
     number!(
         "delete.retention.ms",
         "log.cleaner.delete.retention.ms",
@@ -172,6 +219,30 @@ pub const TABLE: &[TopicSetting] = &[
         "The largest record batch, compressed as it arrives. A larger one is refused with MESSAGE_TOO_LARGE."
     ),
     number!(
+        "message.timestamp.after.max.ms",
+        "log.message.timestamp.after.max.ms",
+        Kind::Millis(Bounds::new(0, i64::MAX).or("unlimited", i64::MAX)),
+        timestamp_after_ms,
+        "With CreateTime: a record whose timestamp is further ahead of the broker's clock is refused with \
+         INVALID_TIMESTAMP. Of a compressed batch only the largest timestamp in its header is looked at."
+    ),
+    number!(
+        "message.timestamp.before.max.ms",
+        "log.message.timestamp.before.max.ms",
+        Kind::Millis(Bounds::new(0, i64::MAX).or("unlimited", i64::MAX)),
+        timestamp_before_ms,
+        "With CreateTime: a record whose timestamp is further behind the broker's clock is refused with \
+         INVALID_TIMESTAMP. Compressed batches are opened to see it."
+    ),
+    TopicSetting {
+        name: "message.timestamp.type",
+        broker_name: Some("log.message.timestamp.type"),
+        kind: Kind::Choice(&["CreateTime", "LogAppendTime"]),
+        doc: "Whose clock a record's timestamp is: the producer's, or that of the broker when it appends the record.",
+        get: |s| i64::from(s.log_append_time),
+        set: |s, n| s.log_append_time = n == 1,
+    },
+    number!(
         "min.cleanable.dirty.ratio",
         "log.cleaner.min.cleanable.ratio",
         Kind::Ratio,
@@ -185,6 +256,14 @@ pub const TABLE: &[TopicSetting] = &[
         min_compaction_lag_ms,
         "On a compacted topic: a record is not removed before it is this old, even if a newer one has replaced it."
     ),
+    TopicSetting {
+        name: "min.insync.replicas",
+        broker_name: Some("min.insync.replicas"),
+        kind: Kind::Count(Bounds::new(1, 1)),
+        doc: "How many copies acks=all waits for. There is one copy of each partition.",
+        get: |_| 1,
+        set: |_, _| {},
+    },
     number!(
         "retention.bytes",
         "log.retention.bytes",
@@ -217,7 +296,9 @@ pub const TABLE: &[TopicSetting] = &[
 
 /// Topic settings of Kafka that are refused, each with the reason that the error gives.
 pub const REFUSED: &[(&str, &str)] = &[
-    ("compression.type", "batches are kept as the producer compressed them"),
+    ("compression.gzip.level", "there is one level for each codec"),
+    ("compression.lz4.level", "there is one level for each codec"),
+    ("compression.zstd.level", "there is one level for each codec"),
     ("file.delete.delay.ms", "files are deleted as soon as nobody reads them"),
     ("follower.replication.throttled.replicas", "there is one copy of each partition and no replication"),
     ("leader.replication.throttled.replicas", "there is one copy of each partition and no replication"),
@@ -225,11 +306,10 @@ pub const REFUSED: &[(&str, &str)] = &[
     ("local.retention.ms", "there is no remote storage"),
     ("message.downconversion.enable", "batches are only kept and sent in the current format"),
     ("message.format.version", "batches are only kept and sent in the current format"),
-    ("message.timestamp.after.max.ms", "timestamps are the producer's and are not bounded"),
-    ("message.timestamp.before.max.ms", "timestamps are the producer's and are not bounded"),
-    ("message.timestamp.difference.max.ms", "timestamps are the producer's and are not bounded"),
-    ("message.timestamp.type", "timestamps are always the producer's (CreateTime)"),
-    ("min.insync.replicas", "there is one copy of each partition and no replication"),
+    (
+        "message.timestamp.difference.max.ms",
+        "it has become message.timestamp.before.max.ms and message.timestamp.after.max.ms",
+    ),
     ("preallocate", "how segment files grow is not a choice of the topic"),
     ("remote.storage.enable", "there is no remote storage"),
     ("segment.index.bytes", "indexes grow as they need to"),
@@ -253,7 +333,8 @@ fn parse(key: &str, value: &str) -> Result<(&'static TopicSetting, Value), Strin
         Kind::Choice(_) => sorted_list(value),
         _ => value.to_owned(),
     };
-    let value = setting.kind.parse(&value).map_err(|why| format!("{key}: {why}"))?;
+    let reason = if key == "min.insync.replicas" { " (there is one copy of each partition)" } else { "" };
+    let value = setting.kind.parse(&value).map_err(|why| format!("{key}: {why}{reason}"))?;
     Ok((setting, value))
 }
 
@@ -303,26 +384,6 @@ impl TopicSetting {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct TopicOverrides(BTreeMap<&'static str, Value>);
 
-/// One setting of one topic, as a client asks to see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Described {
-    /// The name.
-    pub name: &'static str,
-    /// The value as Kafka writes it.
-    pub value: String,
-    /// Whether the topic has set it; otherwise it is the broker's.
-    pub from_topic: bool,
-    /// What it does.
-    pub doc: &'static str,
-}
-
-impl Described {
-    /// Where the value comes from, in a word: `topic` or `default`.
-    pub fn source(&self) -> &'static str {
-        if self.from_topic { "topic" } else { "default" }
-    }
-}
-
 impl TopicOverrides {
     /// Sets one by its name, from text; errors as of [`TopicSettings::set`].
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
@@ -335,6 +396,26 @@ impl TopicOverrides {
     pub fn unset(&mut self, key: &str) -> Result<(), String> {
         self.0.remove(find(key)?.name);
         Ok(())
+    }
+
+    /// Adds words to the list that holds now, or takes some away; `settings` are those that hold now. An error if it is
+    /// no list, or of the value that comes of it.
+    pub fn edit(
+        &mut self,
+        key: &str,
+        words: &str,
+        add: bool,
+        settings: &TopicSettings,
+    ) -> Result<(), String> {
+        let setting = find(key)?;
+        if !matches!(setting.kind, Kind::Choice(words) if words.iter().any(|w| w.contains(','))) {
+            return Err(format!("{key} is not a list, so nothing is added to it or taken away"));
+        }
+        let holds = settings.get(setting.name).expect("it is in the table");
+        let change: Vec<&str> = words.split(',').map(str::trim).collect();
+        let mut list: Vec<&str> = holds.split(',').filter(|word| add || !change.contains(word)).collect();
+        list.extend(change.iter().filter(|_| add));
+        self.set(key, &list.join(","))
     }
 
     /// Names and values as Kafka writes them, sorted: the lines of `topic.properties`.
@@ -353,16 +434,9 @@ impl TopicOverrides {
         settings
     }
 
-    /// Every setting with its value and source.
-    pub fn describe(&self, broker: &TopicSettings) -> Vec<Described> {
-        let settings = self.over(broker);
-        let one = |s: &'static TopicSetting| Described {
-            name: s.name,
-            value: s.kind.plain(&Value::Number((s.get)(&settings))),
-            from_topic: self.0.contains_key(s.name),
-            doc: s.doc,
-        };
-        TABLE.iter().map(one).collect()
+    /// Whether it has set this one.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
     }
 }
 
@@ -378,10 +452,12 @@ mod tests {
 
     #[test]
     fn every_setting_is_set_and_read_by_its_name() {
-        for key in TopicSettings::KEYS {
+        for key in TopicSettings::KEYS.iter().filter(|key| **key != "min.insync.replicas") {
             let mut settings = TopicSettings::default();
             let value = match *key {
                 "cleanup.policy" => "compact,delete",
+                "compression.type" => "lz4",
+                "message.timestamp.type" => "LogAppendTime",
                 "min.cleanable.dirty.ratio" => "0.25",
                 _ => "7777",
             };
@@ -404,6 +480,17 @@ mod tests {
         ] {
             settings.set("cleanup.policy", text).unwrap();
             assert_eq!(settings.cleanup, policy, "{text}");
+        }
+    }
+
+    #[test]
+    fn codecs_have_the_numbers_of_the_record_batch() {
+        let mut settings = TopicSettings::default();
+        assert_eq!(settings.compression, Compression::Producer);
+        for (codec, word) in ["uncompressed", "gzip", "snappy", "lz4", "zstd"].into_iter().enumerate() {
+            settings.set("compression.type", word).unwrap();
+            assert_eq!(settings.compression, Compression::Codec(codec as i16));
+            assert_eq!(settings.get("compression.type").as_deref(), Some(word));
         }
     }
 
@@ -455,11 +542,21 @@ mod tests {
         let broker = TopicSettings { segment_bytes: 5000, ..TopicSettings::default() };
         let all = own.over(&broker);
         assert_eq!((all.retention_ms, all.segment_bytes), (86_400_000, 5000));
-        let shown = own.describe(&broker);
-        let line = |name: &str| shown.iter().find(|d| d.name == name).map(|d| (d.value.as_str(), d.source()));
-        assert_eq!(line("retention.ms"), Some(("86400000", "topic")));
-        assert_eq!(line("segment.bytes"), Some(("5000", "default")));
-        assert_eq!(line("cleanup.policy"), Some(("delete", "default")));
-        assert_eq!(shown.len(), TABLE.len());
+    }
+
+    #[test]
+    fn words_are_added_to_lists_and_taken_away() {
+        let (mut own, broker) = (TopicOverrides::default(), TopicSettings::default());
+        let mut edit = |key: &str, words: &str, add| {
+            let now = own.over(&broker);
+            own.edit(key, words, add, &now).map(|()| own.over(&broker).cleanup)
+        };
+        assert_eq!(edit("cleanup.policy", "compact", true), Ok(Cleanup::CompactAndDelete));
+        assert_eq!(edit("cleanup.policy", "compact", true), Ok(Cleanup::CompactAndDelete));
+        assert_eq!(edit("cleanup.policy", "delete", false), Ok(Cleanup::Compact));
+        assert!(edit("cleanup.policy", "compact", false).unwrap_err().contains("one of delete"));
+        assert!(edit("cleanup.policy", "burn", true).unwrap_err().contains("burn"));
+        assert!(edit("retention.ms", "5", true).unwrap_err().contains("not a list"));
+        assert!(edit("nothing", "5", true).is_err());
     }
 }

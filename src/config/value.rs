@@ -18,6 +18,8 @@ pub enum Value {
     Path(PathBuf),
     /// Of a [`Kind::Addresses`].
     Addresses(Vec<SocketAddr>),
+    /// Of a [`Kind::Endpoint`].
+    Endpoint(Option<Address>),
 }
 
 /// What a setting holds.
@@ -39,6 +41,27 @@ pub enum Kind {
     Path,
     /// Addresses with ports, separated by commas.
     Addresses,
+    /// A host and a port that others are told, or `none`.
+    Endpoint,
+}
+
+/// A host, by name or number, and a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// As a client would write it; an IPv6 address stands without brackets.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
 }
 
 /// The smallest and the largest number allowed, and a word for one number that is not meant as a number.
@@ -64,6 +87,8 @@ impl Bounds {
     }
 }
 
+/// A [`Kind::Endpoint`] that is not set.
+const NOBODY: &str = "none";
 /// A [`Kind::Ratio`] of 1.
 pub const WHOLE: f64 = 1e6;
 const SIZES: [(&str, i64); 5] =
@@ -92,6 +117,7 @@ impl Kind {
             Kind::Path if text.is_empty() => Err("a path cannot be empty".into()),
             Kind::Path => Ok(Value::Path(text.into())),
             Kind::Addresses => parse_addresses(text).map(Value::Addresses),
+            Kind::Endpoint => parse_endpoint(text).map(Value::Endpoint),
         }
     }
 
@@ -131,6 +157,22 @@ impl Kind {
             (_, Value::Addresses(list)) => {
                 list.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",")
             }
+            (_, Value::Endpoint(address)) => {
+                address.as_ref().map_or_else(|| NOBODY.to_owned(), Address::to_string)
+            }
+        }
+    }
+
+    /// The number of the type in Kafka's DescribeConfigs (`org.apache.kafka.common.requests.DescribeConfigsResponse`).
+    pub fn kafka_type(self) -> i8 {
+        match self {
+            Kind::Flag => 1,
+            Kind::Count(b) | Kind::Bytes(b) | Kind::Millis(b) if b.most <= i64::from(i32::MAX) => 3,
+            Kind::Count(_) | Kind::Bytes(_) | Kind::Millis(_) => 5,
+            Kind::Ratio => 6,
+            Kind::Choice(words) if words.iter().any(|word| word.contains(',')) => 7,
+            Kind::Addresses => 7,
+            Kind::Choice(_) | Kind::Path | Kind::Endpoint => 2,
         }
     }
 
@@ -143,6 +185,7 @@ impl Kind {
             Kind::Choice(words) => words.join(", "),
             Kind::Path => "a path".into(),
             Kind::Addresses => "addresses with ports".into(),
+            Kind::Endpoint => format!("a host with a port, or {NOBODY}"),
         }
     }
 
@@ -154,6 +197,7 @@ impl Kind {
             None => (bounds.least, String::new()),
         };
         match bounds.most {
+            most if most == least => show(most),
             i64::MAX => format!("{} or more{word}", show(least)),
             most => format!("{} to {}{word}", show(least), show(most)),
         }
@@ -189,6 +233,26 @@ fn parse_addresses(text: &str) -> Result<Vec<SocketAddr>, String> {
         }
     }
     Ok(addresses)
+}
+
+/// `host:port`, also behind Kafka's `PLAINTEXT://`.
+fn parse_endpoint(text: &str) -> Result<Option<Address>, String> {
+    if text == NOBODY {
+        return Ok(None);
+    }
+    let wrong = || format!("{text:?} is not a host with a port, such as broker.example:9092");
+    let bare = text.strip_prefix("PLAINTEXT://").unwrap_or(text);
+    let (host, port) = bare.rsplit_once(':').ok_or_else(wrong)?;
+    let inner = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let host = inner.unwrap_or(host);
+    let stray =
+        |c: char| c.is_whitespace() || matches!(c, '/' | ',' | '[' | ']') || (c == ':' && inner.is_none());
+    match port.parse::<u16>() {
+        Ok(port) if port > 0 && !host.is_empty() && !host.contains(stray) => {
+            Ok(Some(Address { host: host.to_owned(), port }))
+        }
+        _ => Err(wrong()),
+    }
 }
 
 /// Digits with a sign and a unit. `None` when it is anything else, or too large for the type.
@@ -285,6 +349,24 @@ mod tests {
             ("90s".into(), "1ms".into())
         );
         assert_eq!(SIZE.plain(&Value::Number(16 << 20)), "16777216");
+    }
+
+    #[test]
+    fn an_endpoint_is_a_host_and_a_port() {
+        for (text, host) in [
+            ("a.example:9092", "a.example"),
+            ("PLAINTEXT://10.0.0.7:9092", "10.0.0.7"),
+            ("[::1]:9092", "::1"),
+        ] {
+            let Ok(Value::Endpoint(Some(address))) = Kind::Endpoint.parse(text) else { panic!("{text}") };
+            assert_eq!((address.host.as_str(), address.port), (host, 9092));
+            let plain = Kind::Endpoint.plain(&Value::Endpoint(Some(address)));
+            assert_eq!(plain, text.trim_start_matches("PLAINTEXT://"));
+        }
+        assert_eq!(Kind::Endpoint.parse("none"), Ok(Value::Endpoint(None)));
+        for wrong in ["", "a", "a:", "a:0", "a:65536", ":1", "::1:9092", "SSL://a:1", "a:1,b:2", "a b:1"] {
+            assert!(Kind::Endpoint.parse(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

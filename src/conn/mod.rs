@@ -7,16 +7,18 @@
 //! and, when that is full, in the client's own socket.
 
 pub mod input;
+pub mod spoken;
 
 use std::io::{self, Read, Write};
 
 use crate::api::{Reply, Request};
 use crate::chunk::Buffers;
 use crate::config::Limits;
-use crate::native::{Greeting, Session, Step, Violation};
+use crate::language::{Address, Greeting, Step, Violation};
 use crate::output::Output;
 use crate::time::{Now, Time};
 use input::{Fill, Input};
+use spoken::Spoken;
 
 /// Unsent bytes up to which the next fetch of a subscription is issued.
 const READ_AHEAD: usize = 1 << 20;
@@ -33,6 +35,15 @@ pub enum Next<'a> {
         /// To be given to [`Conn::taken`].
         consumed: usize,
     },
+    /// Several, asked for by one frame; tell with [`Conn::taken_some`] how many the broker took.
+    Requests {
+        /// Comes back with the first reply; the others have the numbers that follow.
+        slot: u64,
+        /// The requests, in order.
+        requests: Vec<Request<'a>>,
+        /// To be given to [`Conn::consumed`] when all were taken.
+        consumed: usize,
+    },
     /// A frame was dealt with here; give this to [`Conn::consumed`].
     Handled(usize),
     /// The frame at the front needs this many bytes in all; give it to [`Conn::expect`].
@@ -46,7 +57,7 @@ pub enum Next<'a> {
 pub struct Conn {
     input: Input,
     output: Output,
-    session: Session,
+    spoken: Spoken,
     /// The socket may have bytes to read.
     pub readable: bool,
     /// The socket may take bytes.
@@ -61,12 +72,12 @@ pub struct Conn {
 }
 
 impl Conn {
-    /// A connection that was accepted at this moment.
-    pub fn new(now: Now) -> Self {
+    /// A connection that was accepted at this moment; it reached this address of ours.
+    pub fn new(reached: Address, now: Now) -> Self {
         Self {
             input: Input::default(),
             output: Output::default(),
-            session: Session::default(),
+            spoken: Spoken::Unknown(reached),
             readable: true,
             writable: true,
             ended: false,
@@ -92,14 +103,20 @@ impl Conn {
 
     /// The next request that the client has made or that its subscriptions want. Only a publish may be left untaken; it
     /// is offered again. Everything else has changed the session already.
-    pub fn next_request(&mut self, limits: &Limits, greeting: &Greeting) -> Result<Next<'_>, Violation> {
+    pub fn next_request<'a>(
+        &'a mut self,
+        limits: &'a Limits,
+        greeting: &'a Greeting,
+    ) -> Result<Next<'a>, Violation> {
         let bytes = self.input.bytes();
         let may_fetch = self.may_fetch();
-        if bytes.is_empty() && !(may_fetch && self.session.has_ready()) {
+        if bytes.is_empty() && !(may_fetch && self.spoken.has_ready()) {
             return Ok(Next::Nothing);
         }
-        Ok(match self.session.step(bytes, self.output.gather(), limits, greeting, may_fetch)? {
+        Ok(match self.spoken.step(bytes, &mut self.output, limits, greeting, may_fetch)? {
             Step::Request { slot, request, consumed } => Next::Request { slot, request, consumed },
+            Step::Requests { slot, requests, consumed } => Next::Requests { slot, requests, consumed },
+            Step::Blocked => Next::Nothing,
             Step::Handled(consumed) => Next::Handled(consumed),
             Step::Partial(need) => Next::Partial(need),
         })
@@ -122,8 +139,14 @@ impl Conn {
 
     /// The broker took the request.
     pub fn taken(&mut self, slot: u64, consumed: usize, now: Now) {
-        self.session.taken(slot);
+        self.spoken.taken(slot, 1, true);
         self.consumed(consumed, now);
+    }
+
+    /// The broker took `count` of the requests of a frame, and all of them if `consumed` says how long the frame was.
+    pub fn taken_some(&mut self, slot: u64, count: usize, consumed: Option<usize>, now: Now) {
+        self.spoken.taken(slot, count, consumed.is_some());
+        self.consumed(consumed.unwrap_or(0), now);
     }
 
     /// Takes a reply of the broker.
@@ -131,7 +154,7 @@ impl Conn {
         if self.output.unsent() == 0 {
             self.output_moved = now.time;
         }
-        self.session.reply(slot, reply, &mut self.output);
+        self.spoken.reply(slot, reply, &mut self.output);
     }
 
     /// Writes as much as the socket takes.
@@ -152,19 +175,21 @@ impl Conn {
 
     /// Whether requests may be taken from this connection now.
     pub fn wants_requests(&self, limits: &Limits) -> bool {
-        !self.session.closing
-            && self.session.in_flight() < limits.max_in_flight
+        !self.spoken.is_closing()
+            && !self.spoken.is_blocked()
+            && self.spoken.in_flight() < limits.max_in_flight
             && self.output.unsent() < limits.output_limit
     }
 
-    /// Whether the socket is to be read.
+    /// Whether the socket is to be read: for requests, or to learn that a client which waits has gone.
     pub fn wants_read(&self, limits: &Limits) -> bool {
-        self.readable && !self.ended && self.wants_requests(limits)
+        let waits = self.spoken.is_blocked() && !self.input.is_partial();
+        self.readable && !self.ended && (waits || self.wants_requests(limits))
     }
 
     /// Whether a whole frame or a wanted fetch may be waiting to be parsed.
     pub fn has_work(&self) -> bool {
-        (self.may_fetch() && self.session.has_ready()) || self.may_hold_frame()
+        (self.may_fetch() && self.spoken.has_ready()) || self.may_hold_frame()
     }
 
     fn may_hold_frame(&self) -> bool {
@@ -205,13 +230,13 @@ impl Conn {
     /// The protocol was broken, or the client is done: nothing more is parsed, what is owed is still sent.
     pub fn end(&mut self) {
         self.ended = true;
-        self.session.closing = true;
+        self.spoken.close();
     }
 
     /// Whether nothing is left to do for a connection that has ended.
     pub fn is_finished(&self) -> bool {
-        let no_more_requests = self.session.closing || (self.ended && !self.may_hold_frame());
-        no_more_requests && self.output.unsent() == 0 && self.session.in_flight() == 0
+        let no_more_requests = self.spoken.is_closing() || (self.ended && !self.may_hold_frame());
+        no_more_requests && self.output.unsent() == 0 && self.spoken.in_flight() == 0
     }
 
     /// Unsent bytes.
@@ -221,7 +246,7 @@ impl Conn {
 
     /// Says that the broker is stopping.
     pub fn go_away(&mut self, message: &str) {
-        self.session.go_away(message, self.output.gather());
+        self.spoken.go_away(message, self.output.gather());
     }
 
     /// Whether input has arrived that is not consumed.
@@ -246,11 +271,8 @@ impl Conn {
     /// When this connection must be looked at if nothing happens: a half-read frame, a client that takes nothing, or
     /// plain idleness.
     pub fn deadline(&self, limits: &Limits) -> Time {
-        let mut deadline = if self.session.is_waiting() {
-            Time(u64::MAX)
-        } else {
-            self.last_request.plus_ms(limits.idle_ms)
-        };
+        let mut deadline =
+            if self.spoken.is_waiting() { Time(u64::MAX) } else { self.last_request.plus_ms(limits.idle_ms) };
         if let Some(began) = self.frame_began {
             deadline = deadline.min(began.plus_ms(limits.request_receive_ms));
         }
@@ -291,7 +313,11 @@ mod tests {
     const NOW: Now = Now { time: Time(5_000_000), wall: 0 };
 
     fn greeting() -> Greeting {
-        Greeting { software: "krappy".into(), cluster_id: "c".into() }
+        Greeting { software: "krappy".into(), cluster_id: "c".into(), ..Greeting::default() }
+    }
+
+    fn reached() -> Address {
+        Address { host: "127.0.0.1".into(), port: 9092 }
     }
 
     /// A registration, a publish and a ping, as a client sends them in one go.
@@ -327,11 +353,19 @@ mod tests {
                         (slot, consumed, reply, "open")
                     }
                     Next::Request { slot, request: Request::Publish(_), consumed } => {
-                        let part = PublishedPart { partition: 0, base_offset: 4, count: 1 };
+                        let (log_append_time, log_start) = (-1, 0);
+                        let part = PublishedPart {
+                            partition: 0,
+                            base_offset: 4,
+                            count: 1,
+                            log_append_time,
+                            log_start,
+                        };
                         let reply = Reply::Published { level: Level::Appended, parts: Parts::One(part) };
                         (slot, consumed, reply, "publish")
                     }
                     Next::Request { request, .. } => panic!("{request:?}"),
+                    Next::Requests { requests, .. } => panic!("{requests:?}"),
                     Next::Handled(consumed) => {
                         conn.consumed(consumed, NOW);
                         continue;
@@ -360,11 +394,11 @@ mod tests {
     #[test]
     fn requests_are_the_same_however_their_bytes_arrive() {
         let bytes = conversation();
-        let mut whole = Conn::new(NOW);
+        let mut whole = Conn::new(reached(), NOW);
         assert_eq!(feed(&mut whole, &bytes, bytes.len()), ["open", "publish"]);
         let expected = sent(&mut whole);
         for step in 1..bytes.len() {
-            let mut conn = Conn::new(NOW);
+            let mut conn = Conn::new(reached(), NOW);
             assert_eq!(feed(&mut conn, &bytes, step), ["open", "publish"], "{step} bytes at a time");
             assert_eq!(sent(&mut conn), expected, "{step} bytes at a time");
         }
@@ -372,7 +406,7 @@ mod tests {
 
     #[test]
     fn a_client_that_has_finished_sending_gets_what_it_asked_for_before_it_is_closed() {
-        let mut conn = Conn::new(NOW);
+        let mut conn = Conn::new(reached(), NOW);
         let (mut pool, limits, greeting) = (Buffers::new(1 << 20), Limits::default(), greeting());
         conn.fill(&mut &conversation()[..], &mut pool).unwrap();
         conn.fill(&mut &b""[..], &mut pool).unwrap();
@@ -387,7 +421,7 @@ mod tests {
     #[test]
     fn a_half_read_frame_has_a_deadline_and_an_idle_connection_another() {
         let limits = Limits::default();
-        let mut conn = Conn::new(NOW);
+        let mut conn = Conn::new(reached(), NOW);
         conn.readable = false;
         assert_eq!(conn.deadline(&limits), NOW.time.plus_ms(limits.idle_ms));
         let bytes = conversation();
@@ -403,7 +437,7 @@ mod tests {
 
     #[test]
     fn a_publish_that_is_not_taken_is_offered_again() {
-        let mut conn = Conn::new(NOW);
+        let mut conn = Conn::new(reached(), NOW);
         let (mut pool, limits, greeting) = (Buffers::new(1 << 20), Limits::default(), greeting());
         conn.fill(&mut &conversation()[..], &mut pool).unwrap();
         let Ok(Next::Request { slot, consumed, .. }) = conn.next_request(&limits, &greeting) else {
@@ -418,16 +452,23 @@ mod tests {
     }
 
     #[test]
-    fn other_languages_are_named_when_they_are_turned_away() {
-        for (bytes, word) in [
-            (&b"GET / HTTP/1.1\r\n"[..], "HTTP"),
-            (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc", "TLS"),
-            (b"\0\0\0\x14\0\x12\0\x03\0\0\0\x01", "Kafka"),
-        ] {
-            let mut conn = Conn::new(NOW);
+    fn who_speaks_nothing_that_is_known_here_is_turned_away() {
+        for (bytes, word) in
+            [(&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"[..], "TLS"), (b"\0\0\0\x14\xff\xff", "neither")]
+        {
+            let mut conn = Conn::new(reached(), NOW);
             conn.fill(&mut &bytes[..], &mut Buffers::new(0)).unwrap();
             let violation = conn.next_request(&Limits::default(), &greeting()).unwrap_err();
             assert!(violation.0.contains(word), "{}", violation.0);
         }
+    }
+
+    #[test]
+    fn a_browser_gets_a_page_and_is_closed_behind_it() {
+        let mut conn = Conn::new(reached(), NOW);
+        let request = b"GET / HTTP/1.1\r\n\r\n";
+        assert!(feed(&mut conn, request, 1).is_empty());
+        assert!(sent(&mut conn).starts_with(b"HTTP/1.1 404 "));
+        assert!(conn.is_finished());
     }
 }

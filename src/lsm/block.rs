@@ -177,6 +177,9 @@ impl<'a> Block<'a> {
         let mut cursor = Cursor::default();
         let mut before: Option<(Vec<u8>, i64)> = None;
         let (mut entries, mut restarts) = (0, 0);
+        if self.table[0] != [0; 4] {
+            return Err("its first entry is no restart, so no search would find it");
+        }
         let mut found = cursor.first(self)?;
         while found {
             let entry = cursor.entry(self);
@@ -375,6 +378,23 @@ mod tests {
         }
         all.reverse();
         Ok(all)
+    }
+
+    #[test]
+    fn an_entry_before_the_first_restart_fails_the_check() {
+        let mut builder = BlockBuilder::new(1);
+        for key in [&b"a"[..], b"b"] {
+            builder.add(&Entry { key, seq: 1, kind: Kind::Put, value: b"v" });
+        }
+        let mut bytes = Vec::new();
+        builder.finish(&mut bytes);
+        assert_eq!(Block::new(&bytes).unwrap().verify(), Ok(2));
+        // The table loses its first restart.
+        let table = bytes.len() - 12;
+        bytes.drain(table..table + 4);
+        let end = bytes.len();
+        bytes[end - 4..].copy_from_slice(&1u32.to_be_bytes());
+        assert!(Block::new(&bytes).unwrap().verify().unwrap_err().contains("first entry"));
     }
 
     #[test]

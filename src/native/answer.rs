@@ -8,7 +8,7 @@ use krappy_wire::native::{self, Head, Newest, RecordsPart, Scanned};
 use krappy_wire::tail::Tail;
 
 use super::cursor;
-use crate::api::{self, Cursor, FetchedPart, KeyState, Parts, Refusal, RowsWriter};
+use crate::api::{self, Cursor, FetchedPart, KeyState, Parts, Refusal, RowsWriter, SettingSource};
 use crate::output::Output;
 
 pub(super) fn put_published(head: Head, level: api::Level, parts: &Parts, out: &mut Vec<u8>) {
@@ -60,10 +60,18 @@ pub(super) fn put_records(head: Head, parts: Vec<FetchedPart>, out: &mut Output)
 }
 
 pub(super) fn put_topic(head: Head, topic: &api::TopicDescription, out: &mut Vec<u8>) {
-    let settings = topic.settings.iter().map(|(k, v, source)| (*k, v.as_str(), *source)).collect();
+    let settings = topic.settings.iter().map(|s| (s.name, s.value.as_str(), source(s.source))).collect();
     let info =
         native::TopicInfo { name: &topic.name, id: topic.id, partitions: topic.partitions.clone(), settings };
     native::Reply::Topic(info).encode(head, out);
+}
+
+/// What a topic has not set for itself is a default to this language, whoever has chosen it.
+fn source(source: SettingSource) -> &'static str {
+    match source {
+        SettingSource::Topic => "topic",
+        SettingSource::Broker | SettingSource::Default => "default",
+    }
 }
 
 pub(super) fn put_topics(head: Head, lines: &[api::TopicLine], out: &mut Vec<u8>) {

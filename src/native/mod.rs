@@ -16,11 +16,12 @@ use std::collections::{HashMap, VecDeque};
 
 use krappy_wire::codec::Malformed;
 use krappy_wire::error::ErrorCode;
-use krappy_wire::frame::{self, FrameError, Split};
+use krappy_wire::frame::{self, Split};
 use krappy_wire::native::{self, Head, Start};
 
 use crate::api::{At, Get, Publish, PublishIf, Refusal, Reply, Request, Scan, TopicRef};
 use crate::config::Limits;
+use crate::language::{Greeting, Step, Violation};
 use crate::output::Output;
 use answer::{put_page, put_published, put_records, put_topic, put_topics, put_values, refuse};
 use stream::{Asked, Consumer, Stream};
@@ -28,37 +29,6 @@ use watch::Watcher;
 
 /// Marks the slot of a fetch; the rest of it is the fetch's serial number. Other slots are stream and correlation.
 const FETCH: u64 = 1 << 63;
-
-/// The client broke the protocol in a way that its bytes cannot be trusted any more.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation(pub String);
-
-/// What the broker tells in its greeting.
-#[derive(Debug, Clone)]
-pub struct Greeting {
-    /// Version of the software.
-    pub software: String,
-    /// Whose data it serves.
-    pub cluster_id: String,
-}
-
-/// What became of the front of the input.
-#[derive(Debug)]
-pub enum Step<'a> {
-    /// A request for the broker. When it is taken, `consumed` bytes of input are dealt with.
-    Request {
-        /// Comes back with the reply.
-        slot: u64,
-        /// The request.
-        request: Request<'a>,
-        /// Bytes of input that it took; 0 when it came from a subscription or a waiting poll.
-        consumed: usize,
-    },
-    /// It was answered here; this many bytes are dealt with.
-    Handled(usize),
-    /// The frame at the front is not whole; it needs this many bytes in all.
-    Partial(usize),
-}
 
 /// The state of the native language on one connection.
 #[derive(Debug, Default)]
@@ -116,7 +86,7 @@ impl Session {
         let (code, payload, consumed) = match frame::split(input, limits.max_frame) {
             Ok(Split::Whole { code, payload, consumed }) => (code, payload, consumed),
             Ok(Split::Partial { need }) => return Ok(Step::Partial(need)),
-            Err(error) => return Err(violation(error, input)),
+            Err(error) => return Err(Violation(error.to_string())),
         };
         let (head, body) = Head::read(payload).expect("a frame holds stream and correlation");
         match native::Request::decode(code, body) {
@@ -206,13 +176,21 @@ impl Session {
             N::Status => Some(Request::Status),
             N::CreateTopic { topic, partitions, settings } => {
                 let partitions = (partitions != -1).then_some(partitions);
-                Some(Request::CreateTopic { topic, partitions, settings })
+                Some(Request::CreateTopic { topic, partitions, settings, validate_only: false })
             }
             N::ListTopics => Some(Request::ListTopics),
-            N::DescribeTopic { topic } => Some(Request::DescribeTopic { topic }),
-            N::DeleteTopic { topic } => Some(Request::DeleteTopic { topic }),
+            N::DescribeTopic { topic } => {
+                Some(Request::DescribeTopic { topic: TopicRef::Name(topic), create: false })
+            }
+            N::DeleteTopic { topic } => Some(Request::DeleteTopic { topic: TopicRef::Name(topic) }),
             N::DeleteRecords { topic, partition, offset } => {
                 Some(Request::DeleteRecords { topic, partition, offset })
+            }
+            N::AlterTopic { topic, changes } => {
+                Some(Request::AlterTopic { topic, changes, replace: false, validate_only: false })
+            }
+            N::AddPartitions { topic, count } => {
+                Some(Request::CreatePartitions { topic, count, validate_only: false })
             }
             N::PublishIf(one) => {
                 let topic = self.producer(head.stream)?;
@@ -335,7 +313,7 @@ impl Session {
             ),
         };
         self.register(head.stream, Stream::Consumer(Box::new(Consumer::opening(head.correlation))), limits)?;
-        Ok(Request::ListOffsets { topic, partition, at })
+        Ok(Request::ListOffsets { topic: TopicRef::Name(topic), partition, leader_epoch: -1, at })
     }
 
     fn producer(&self, number: u32) -> Result<TopicRef<'_>, Refusal> {
@@ -441,11 +419,11 @@ impl Session {
                 .encode(head, out);
             }
             Reply::Offsets { parts } => {
-                let positions = parts.iter().map(|(_, number, offset)| (*number, *offset)).collect();
+                let positions = parts.iter().map(|at| (at.number, at.offset)).collect();
                 native::Reply::ConsumerRegistered { member: "", positions }.encode(head, out);
                 if let Some(Stream::Consumer(consumer)) = self.streams.get_mut(&head.stream)
                     && consumer.opening == Some(head.correlation)
-                    && consumer.opened(parts)
+                    && consumer.opened(&parts)
                 {
                     self.ready.push_back(head.stream);
                 }
@@ -470,10 +448,17 @@ impl Session {
             }
             Reply::Topic(topic) => put_topic(head, &topic, out),
             Reply::Topics(lines) => put_topics(head, &lines, out),
-            Reply::Deleted => native::Reply::Ack.encode(head, out),
+            Reply::Deleted | Reply::Altered => native::Reply::Ack.encode(head, out),
             Reply::Trimmed(log_start) => native::Reply::Trimmed { log_start }.encode(head, out),
             Reply::Status(values) => native::Reply::StatusIs { values }.encode(head, out),
-            Reply::Fetched { .. } => unreachable!("only fetches are answered with records"),
+            Reply::Fetched { .. }
+            | Reply::ProducerId { .. }
+            | Reply::Settings(_)
+            | Reply::AllTopics(_)
+            | Reply::EpochEnd { .. }
+            | Reply::Producers(_) => {
+                unreachable!("no request that is not a fetch is answered like this")
+            }
         }
     }
 
@@ -565,22 +550,4 @@ fn not_available(code: u16) -> Refusal {
 
 fn malformed_request(code: u16, malformed: Malformed) -> Refusal {
     Refusal::new(ErrorCode::Malformed, format!("request 0x{code:02x}: {malformed}"))
-}
-
-/// Names what somebody who does not speak this language probably speaks.
-fn violation(error: FrameError, input: &[u8]) -> Violation {
-    let guess = match input {
-        [0x16, 0x03, ..] => ": this looks like TLS, which this port does not speak",
-        _ if [&b"GET "[..], b"POST", b"HEAD", b"PUT ", b"HTTP"]
-            .iter()
-            .any(|verb| input.starts_with(verb)) =>
-        {
-            ": this looks like HTTP, which this version does not speak"
-        }
-        [0, _, _, _, 0, api_key, ..] if *api_key < 100 => {
-            ": this may be a Kafka client, whose protocol this version does not speak"
-        }
-        _ => "",
-    };
-    Violation(format!("{error}{guess}"))
 }

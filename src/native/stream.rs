@@ -4,7 +4,7 @@
 //! was handed to the connection, so nothing is skipped and nothing comes twice.
 
 use super::watch::Watcher;
-use crate::api::{ErrorCode, Fetch, FetchedPart, PartitionKey, Refusal, TopicKey, Want};
+use crate::api::{ErrorCode, Fetch, FetchedPart, Position, Refusal, TopicKey, Want};
 use crate::config::Limits;
 
 /// Most bytes that one reply of a subscription carries, so that other streams get their turn.
@@ -103,9 +103,9 @@ impl Consumer {
     }
 
     /// The broker has answered the registration. Whether a fetch is wanted now.
-    pub fn opened(&mut self, parts: Vec<(PartitionKey, i32, i64)>) -> bool {
-        let want = |(partition, number, offset)| Want { partition, number, offset };
-        self.positions = parts.into_iter().map(want).collect();
+    pub fn opened(&mut self, parts: &[Position]) -> bool {
+        let want = |at: &Position| Want::from(at.partition, at.number, at.offset);
+        self.positions = parts.iter().map(want).collect();
         self.opening = None;
         self.wants_fetch()
     }
@@ -177,13 +177,14 @@ impl Consumer {
         Some(match self.asked {
             Asked::Nothing => return None,
             Asked::Poll { max_wait_ms, min_bytes, max_bytes, .. } => {
-                Fetch { wants, min_bytes, max_wait_ms, max_bytes }
+                Fetch { wants, min_bytes, max_wait_ms, max_bytes, every: false }
             }
             Asked::Subscription { credit, .. } => Fetch {
                 wants,
                 min_bytes: 1,
                 max_wait_ms: limits.fetch_max_wait_ms,
                 max_bytes: u32::try_from(credit).unwrap_or(PUSH).min(PUSH),
+                every: false,
             },
         })
     }
@@ -223,12 +224,17 @@ impl Consumer {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::PartitionKey;
 
     fn consumer(asked: Asked) -> Consumer {
         let mut consumer = Consumer::opening(1);
         assert_eq!(consumer.ask(asked), Ok(false), "nothing is fetched before the registration is answered");
-        assert!(consumer.opened(vec![(PartitionKey(5), 0, 10), (PartitionKey(6), 1, 20)]));
+        assert!(consumer.opened(&[position(5, 0, 10), position(6, 1, 20)]));
         consumer
+    }
+
+    fn position(key: u32, number: i32, offset: i64) -> Position {
+        Position { partition: PartitionKey(key), number, offset, timestamp: -1, leader_epoch: 1 }
     }
 
     fn part(number: i32, next: i64, error: ErrorCode) -> FetchedPart {

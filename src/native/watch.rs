@@ -20,7 +20,6 @@ use crate::api::{
     TopicKey, TopicRef, Want,
 };
 use crate::config::Limits;
-use crate::view::INFLATED_MOST;
 
 /// A watcher.
 #[derive(Debug)]
@@ -78,7 +77,7 @@ impl Watcher {
         out: &mut Vec<u8>,
     ) -> bool {
         let true_at: Vec<_> = parts.iter().map(|&(_, number, end)| (number, end - 1)).collect();
-        let want = |(partition, number, offset)| Want { partition, number, offset };
+        let want = |(partition, number, offset)| Want::from(partition, number, offset);
         let wants = parts.into_iter().map(want).collect();
         self.phase = match self.snapshot {
             true => Phase::Snapshot(topic, Cursor { true_at, last: None }, wants),
@@ -132,6 +131,7 @@ impl Watcher {
                     min_bytes: 1,
                     max_wait_ms: limits.fetch_max_wait_ms,
                     max_bytes,
+                    every: false,
                 })
             }
         }
@@ -204,8 +204,9 @@ impl Watcher {
         let mut inflated = Vec::new();
         while !left.is_empty() {
             let (header, bytes) = batch::first(left).expect("what is fetched was checked");
-            let records = compress::records(bytes, INFLATED_MOST, &mut inflated);
-            for record in records.expect("it was inflated before it was appended").map_while(Result::ok) {
+            // One that cannot be opened was appended when the topic was not compacted: no key can be told.
+            let records = compress::records(bytes, compress::MOST, &mut inflated);
+            for record in records.into_iter().flatten().map_while(Result::ok) {
                 if let Some(key) = record.key
                     && record.offset >= part.position
                     && self.covers(key)

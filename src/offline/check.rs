@@ -5,13 +5,16 @@
 use std::io::{self, Write};
 use std::path::Path;
 
+use krappy_wire::batch::{BatchError, Header};
+use krappy_wire::compress;
+
 use super::{deep, partitions, view};
 use crate::disk::{self, Disk, File, Kind, Open};
 use crate::segment::index::{self, Entry};
 use crate::segment::mark::{self, Mark};
 use crate::segment::survey::{self, Known};
 use crate::segment::walk::{Step, Walk};
-use crate::segment::{Name, classify, index_name, log_name, progress, quarantine};
+use crate::segment::{Epochs, Name, classify, epochs, index_name, log_name, progress, quarantine};
 
 /// What a check found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,6 +72,7 @@ impl Checker<'_> {
         let mark = self.mark(&segments)?;
         self.quarantine()?;
         self.progress()?;
+        self.epochs()?;
         let mut expected = mark.map(|m| m.log_start);
         for (i, &(base, len)) in segments.iter().enumerate() {
             let next = segments.get(i + 1).map(|(base, _)| *base);
@@ -154,6 +158,16 @@ impl Checker<'_> {
         }
     }
 
+    fn epochs(&mut self) -> io::Result<()> {
+        match disk::read_file(self.disk, &self.dir.join(epochs::NAME)) {
+            Ok(bytes) if Epochs::parse(&bytes).is_none() => {
+                self.problem("the file epochs is damaged; the next start makes it again from the batches")
+            }
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+            _ => Ok(()),
+        }
+    }
+
     fn progress(&mut self) -> io::Result<()> {
         match disk::read_file(self.disk, &self.dir.join(progress::NAME)) {
             Ok(bytes) if progress::Progress::decode(&bytes).is_none() => {
@@ -228,6 +242,7 @@ impl Checker<'_> {
         let mut walk = Walk::new(file, 0, base, len, true);
         let mut entries = entries.iter().peekable();
         let (mut batches, mut records) = (0, 0);
+        let mut unopened = Unopened::default();
         loop {
             let here = (walk.position, walk.offset - base);
             while let Some(e) = entries.next_if(|e| u64::from(e.position) <= here.0) {
@@ -236,7 +251,14 @@ impl Checker<'_> {
                     self.problem(&format!("{name}: no batch begins at byte {}", e.position))?;
                 }
             }
+            let before = (walk.position, walk.offset);
             let Step::Batch(header, _) = walk.step()? else { break };
+            if header.codec() != 0 {
+                let behind = (walk.position, walk.offset);
+                (walk.position, walk.offset) = before;
+                unopened.look(&header, walk.batch(header.size())?);
+                (walk.position, walk.offset) = behind;
+            }
             batches += 1;
             records += u64::from(header.record_count.max(0).cast_unsigned());
         }
@@ -247,6 +269,14 @@ impl Checker<'_> {
             "  {}  {batches} batches, {records} records, offsets {base}..{last}, {end} bytes{rest}",
             log_name(base)
         )?;
+        if let Some((offset, why)) = unopened.first {
+            let count = unopened.count;
+            writeln!(
+                self.out,
+                "    {count} compressed batches cannot be opened, as their producers sent them; the first at offset \
+                 {offset}: {why}"
+            )?;
+        }
         self.result.files += 1;
         self.result.batches += batches;
         self.result.records += records;
@@ -257,6 +287,24 @@ impl Checker<'_> {
     fn problem(&mut self, what: &str) -> io::Result<()> {
         self.result.problems += 1;
         writeln!(self.out, "  DAMAGED {what}")
+    }
+}
+
+/// Compressed batches that are intact and yet cannot be opened. The broker stores what it has not opened, so that is no
+/// damage; readers have to pass over them.
+#[derive(Default)]
+struct Unopened {
+    count: u64,
+    first: Option<(i64, BatchError)>,
+    unpacked: Vec<u8>,
+}
+
+impl Unopened {
+    fn look(&mut self, header: &Header, batch: &[u8]) {
+        if let Err(why) = compress::records(batch, compress::MOST, &mut self.unpacked) {
+            self.count += 1;
+            self.first.get_or_insert((header.base_offset, why));
+        }
     }
 }
 

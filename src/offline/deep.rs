@@ -8,6 +8,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 
+use krappy_wire::batch::HEADER;
+
 use super::view;
 use crate::disk::{Disk, Open};
 use crate::lsm::manifest::Names;
@@ -100,7 +102,7 @@ fn fold(
                 }
             };
             let batch = walk.batch(header.size())?;
-            entries.of(batch, header.base_offset, &mut visit).map_err(|e| {
+            entries.of(&header, &batch[HEADER..], &mut visit).map_err(|e| {
                 let text = format!("{} at byte {}: {e}", log_name(base), at.0);
                 io::Error::new(io::ErrorKind::InvalidData, text)
             })?;

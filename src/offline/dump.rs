@@ -5,16 +5,17 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use krappy_wire::batch::{self, BatchError, Header, Record, Records};
+use krappy_wire::batch::{self, BatchError, Header, Record};
+use krappy_wire::compress;
 
 use super::view;
 use crate::disk::{self, Disk, File, Open};
-use crate::segment::{Name, classify, index, mark, progress};
+use crate::segment::{Epochs, Name, classify, epochs, index, mark, progress};
 
 const CODECS: [&str; 5] = ["none", "gzip", "snappy", "lz4", "zstd"];
 
-/// Prints a `.log`, `.index`, `mark`, `cleaned` or `torn-` file, or a `.run` or `MANIFEST-` of a view; with `records`,
-/// each record of uncompressed batches as well.
+/// Prints a `.log`, `.index`, `mark`, `epochs`, `cleaned` or `torn-` file, or a `.run` or `MANIFEST-` of a view; with
+/// `records`, each record of a batch as well.
 pub fn dump(disk: &dyn Disk, path: &Path, records: bool, out: &mut dyn Write) -> io::Result<()> {
     let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
     match classify(name) {
@@ -22,6 +23,7 @@ pub fn dump(disk: &dyn Disk, path: &Path, records: bool, out: &mut dyn Write) ->
         _ if name.ends_with(".run") => view::dump_run(disk, path, out),
         _ if name.starts_with("MANIFEST-") => view::dump_manifest(disk, path, out),
         _ if name == mark::NAME => dump_mark(&disk::read_file(disk, path)?, out),
+        _ if name == epochs::NAME => dump_epochs(&disk::read_file(disk, path)?, out),
         _ if name == progress::NAME => dump_progress(&disk::read_file(disk, path)?, out),
         // Side files and copies with another name are batches, too.
         _ => dump_log(&*disk.open(path, Open::Read)?, records, out),
@@ -55,6 +57,11 @@ fn dump_mark(bytes: &[u8], out: &mut dyn Write) -> io::Result<()> {
     Ok(())
 }
 
+fn dump_epochs(bytes: &[u8], out: &mut dyn Write) -> io::Result<()> {
+    let Some(epochs) = Epochs::parse(bytes) else { return writeln!(out, "damaged") };
+    epochs.iter().try_for_each(|(epoch, offset)| writeln!(out, "leader epoch {epoch}  from offset {offset}"))
+}
+
 fn dump_progress(bytes: &[u8], out: &mut dyn Write) -> io::Result<()> {
     match progress::Progress::decode(bytes) {
         None => writeln!(out, "damaged"),
@@ -79,7 +86,7 @@ fn dump_log(file: &dyn File, records: bool, out: &mut dyn Write) -> io::Result<(
         let n = file.read_at(at, &mut bytes)?;
         let intact = batch::first(&bytes[..n]).map(|_| ());
         dump_batch(at, &header, intact, out)?;
-        if records && intact.is_ok() && header.codec() == 0 {
+        if records && intact.is_ok() {
             dump_records(&bytes, out)?;
         }
         at += header.size() as u64;
@@ -94,11 +101,12 @@ fn bad(at: u64, len: u64, why: BatchError, out: &mut dyn Write) -> io::Result<()
 fn dump_batch(at: u64, h: &Header, intact: Result<(), BatchError>, out: &mut dyn Write) -> io::Result<()> {
     let codec = usize::try_from(h.codec()).ok().and_then(|c| CODECS.get(c)).unwrap_or(&"unknown");
     let kind = if h.is_control() { "  control" } else { "" };
+    let clock = if h.is_log_append_time() { "  LogAppendTime" } else { "" };
     let damage = intact.err().map_or(String::new(), |e| format!("  DAMAGED: {e}"));
     writeln!(
         out,
         "position {at}  offsets {}..{}  records {}  bytes {}  codec {codec}  timestamps {}..{}  \
-         producer {} epoch {} sequence {}  leader epoch {}  crc {:08x}{kind}{damage}",
+         producer {} epoch {} sequence {}  leader epoch {}  crc {:08x}{clock}{kind}{damage}",
         h.base_offset,
         h.last_offset(),
         h.record_count,
@@ -114,14 +122,11 @@ fn dump_batch(at: u64, h: &Header, intact: Result<(), BatchError>, out: &mut dyn
 }
 
 fn dump_records(batch: &[u8], out: &mut dyn Write) -> io::Result<()> {
-    let Ok(records) = Records::new(batch) else { return Ok(()) };
-    for record in records {
-        match record {
-            Ok(record) => dump_record(&record, out)?,
-            Err(e) => writeln!(out, "    DAMAGED: {e}")?,
-        }
+    let mut unpacked = Vec::new();
+    match compress::records(batch, compress::MOST, &mut unpacked) {
+        Ok(mut records) => records.try_for_each(|r| dump_record(&r.expect("all of them were read"), out)),
+        Err(e) => writeln!(out, "    the records cannot be shown: {e}"),
     }
-    Ok(())
 }
 
 fn dump_record(r: &Record<'_>, out: &mut dyn Write) -> io::Result<()> {

@@ -70,6 +70,9 @@ fn describe(report: &Recovery, dry_run: bool, out: &mut dyn Write) -> io::Result
     if report.rebuilt_indexes > 0 {
         writeln!(out, "  {} indexes {did} rebuilt", report.rebuilt_indexes)?;
     }
+    if report.rebuilt_epochs {
+        writeln!(out, "  the file epochs {did} made again from the batches")?;
+    }
     for name in &report.removed {
         writeln!(out, "  {} {did} removed: a leftover", name.escape_debug())?;
     }

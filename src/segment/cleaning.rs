@@ -206,7 +206,7 @@ impl History {
         let disk: Arc<dyn Disk> = Arc::new(sim.clone());
         let (log, report) = open(&disk, clean);
         let (batches, buffers) = (Vec::new(), crate::chunk::Buffers::new(1 << 20));
-        let bench = Bench { sim, disk, log, batches, buffers, wall: 0 };
+        let bench = Bench { sim, disk, log, batches, buffers, wall: 0, epoch: 0 };
         (History { bench, all: self.all.clone(), now: self.now }, report)
     }
 }
@@ -562,6 +562,9 @@ fn timestamps_are_looked_up_among_what_is_left() {
             let expected = left.iter().find(|r| r.timestamp >= timestamp).map(|r| (r.offset, r.timestamp));
             assert_eq!(h.bench.log.lookup_timestamp(timestamp).run().unwrap(), expected, "{timestamp}");
         }
+        let newest = left.iter().max_by_key(|r| (r.timestamp, -r.offset)).map(|r| (r.offset, r.timestamp));
+        let end = h.bench.log.end_offset();
+        assert_eq!(h.bench.log.lookup_max_timestamp(end).run().unwrap(), newest);
     }
 }
 

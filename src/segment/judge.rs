@@ -140,7 +140,7 @@ impl Judge {
                 Ok(records) => {
                     for record in records {
                         let record = record.expect("all of them were read");
-                        let kind = kind(&self.rules, header, &record);
+                        let kind = kind(&self.rules, &record);
                         let key = record.key.unwrap_or_default();
                         self.facts.push(Fact {
                             key_from: u32::try_from(self.keys.len()).expect("a bounded chunk"),
@@ -207,16 +207,16 @@ fn key<'k>(keys: &'k [u8], fact: &Fact) -> &'k [u8] {
     &keys[fact.key_from as usize..][..fact.key_len as usize]
 }
 
-fn kind(rules: &Rules, header: &Header, record: &Record<'_>) -> Kind {
+fn kind(rules: &Rules, record: &Record<'_>) -> Kind {
     if record.key.is_none() {
         return Kind::Keyless;
     }
     if record.value.is_some() {
         return Kind::Value;
     }
-    let timestamp = if header.is_log_append_time() { header.max_timestamp } else { record.timestamp };
     // Without a timestamp nobody knows how old it is.
-    let old = timestamp >= 0 && rules.now_ms.saturating_sub(timestamp) > rules.delete_retention_ms;
+    let age = rules.now_ms.saturating_sub(record.timestamp);
+    let old = record.timestamp >= 0 && age > rules.delete_retention_ms;
     if old { Kind::OldTombstone } else { Kind::Tombstone }
 }
 

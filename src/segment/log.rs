@@ -18,6 +18,7 @@ use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::Arc;
 
+use super::epochs::{EpochFile, EpochWrite, Epochs};
 use super::mark::{self, Boundary, Mark, MarkFile};
 use super::names::log_name;
 use super::pass::Cleaning;
@@ -89,6 +90,10 @@ pub struct Log {
     pub(super) log_start: i64,
     pub(super) durable: Boundary,
     pub(super) mark: Arc<MarkFile>,
+    /// The leader epoch of what is appended.
+    epoch: i32,
+    epochs: Arc<Epochs>,
+    epoch_file: Arc<EpochFile>,
     pub(super) names: Arc<Names>,
     pub(super) cleaning: Cleaning,
     pub(super) size: u64,
@@ -135,15 +140,19 @@ impl Log {
         }
     }
 
-    /// Everything in `segments` is durable.
+    /// Everything in `segments` is durable, and so is what the file of the epochs says.
     pub(super) fn restored(
         disk: Arc<dyn Disk>,
         dir: Arc<Path>,
         segments: VecDeque<Segment>,
         log_start: i64,
         mark: Arc<MarkFile>,
+        epochs: Epochs,
         progress: Progress,
     ) -> Self {
+        let (names, epochs) = (Arc::<Names>::default(), Arc::new(epochs));
+        let said = Some(epochs.clone());
+        let epoch_file = Arc::new(EpochFile::new(disk.clone(), dir.clone(), names.clone(), said));
         let active = segments.back().expect("a log has an active segment");
         let durable = boundary(active);
         let size = segments.iter().map(|s| s.size).sum();
@@ -153,7 +162,10 @@ impl Log {
             log_start: log_start.max(segments[0].base),
             durable,
             mark,
-            names: Arc::default(),
+            epoch: epochs.last().unwrap_or(0),
+            epochs,
+            epoch_file,
+            names,
             cleaning: Cleaning::restored(progress),
             size,
             segments,
@@ -177,6 +189,20 @@ impl Log {
     /// The next offset to assign.
     pub fn end_offset(&self) -> i64 {
         self.active().end
+    }
+
+    /// Which leader epoch begins where.
+    pub fn epochs(&self) -> &Epochs {
+        &self.epochs
+    }
+
+    /// What is appended from now on has this leader epoch; none before was larger. Epochs that claim otherwise were
+    /// read from damaged headers and are forgotten.
+    pub fn set_epoch(&mut self, epoch: i32) {
+        self.epoch = epoch;
+        if self.epochs.last().is_some_and(|last| last > epoch) {
+            Arc::make_mut(&mut self.epochs).forget_newer(epoch);
+        }
     }
 
     /// Everything below is on disk.
@@ -227,6 +253,10 @@ impl Log {
         if self.roll_is_due(bytes, last.last_offset, settings, wall) {
             self.roll().map_err(AppendError::Refused)?;
         }
+        if self.epochs.last() != Some(self.epoch) {
+            let (offset, start) = (self.end_offset(), self.log_start);
+            Arc::make_mut(&mut self.epochs).begin(self.epoch, offset, start);
+        }
         let file = self.active_file();
         let was_clean = self.active_is_clean(&file);
         if let Err(e) = file.write_at(self.active().size, parts) {
@@ -266,7 +296,7 @@ impl Log {
             new_names: std::mem::take(&mut self.new_names).then(|| self.names.clone()),
             target: boundary(self.active()),
             index,
-            mark: mark.then(|| (self.mark.clone(), self.log_start)),
+            mark: mark.then(|| MarkWrite { durable: boundary(self.active()), ..self.mark_write() }),
         })
     }
 
@@ -335,7 +365,12 @@ impl Log {
 
     /// What a worker must do to make the log start offset durable.
     pub fn begin_mark(&mut self) -> MarkWrite {
-        MarkWrite { mark: self.mark.clone(), durable: self.durable, log_start: self.log_start }
+        self.mark_write()
+    }
+
+    fn mark_write(&self) -> MarkWrite {
+        let epochs = EpochWrite { file: self.epoch_file.clone(), epochs: self.epochs.clone() };
+        MarkWrite { mark: self.mark.clone(), epochs, durable: self.durable, log_start: self.log_start }
     }
 
     /// The last step of a clean stop: syncs what is unsynced, completes the index and the mark. Blocks.

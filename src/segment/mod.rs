@@ -8,6 +8,7 @@
 //!
 //!  in the same directory: 00000000000000000000.index   sparse index, a cache
 //!                         mark                         what is durable, and where the log starts
+//!                         epochs                       which leader epoch begins where
 //!                         quarantine                   ranges found damaged, if any
 //!                         cleaned                      how far the cleaner has come, on a compacted topic
 //!                         torn-<base>-<position>       what recovery cut off, if anything
@@ -17,16 +18,17 @@
 //! byte of every file.
 //!
 //! Read in this order: [`log`] (append, roll, retention), [`read`], [`sync`] (what workers do and why it is durable),
-//! [`segment`] and [`index`] (finding an offset), [`mark`], then [`recover`] with [`zones`], [`settle`] and [`survey`],
-//! which is what all the rest makes possible. The cleaner of compacted topics is a second story: [`clean`] (what a
-//! worker does), [`judge`] (what may go), [`rewrite`], [`pass`] (when, and which segments) and [`swap`] (why a crash
-//! harms nothing).
+//! [`segment`] and [`index`] (finding an offset), [`mark`] and [`epochs`], then [`recover`] with [`zones`], [`settle`]
+//! and [`survey`], which is what all the rest makes possible. The cleaner of compacted topics is a second story:
+//! [`clean`] (what a worker does), [`judge`] (what may go), [`rewrite`], [`pass`] (when, and which segments) and
+//! [`swap`] (why a crash harms nothing).
 //!
 //! Invariants: what is below the durable offset survives a loss of power; bytes are never served unchecked; what
 //! recovery keeps is a prefix of what was appended; what it cannot keep it sets aside and reports, and destroys
 //! nothing.
 
 mod clean;
+pub mod epochs;
 pub mod index;
 mod judge;
 mod log;
@@ -40,6 +42,7 @@ mod read;
 mod recover;
 mod replay;
 mod report;
+mod retrace;
 mod rewrite;
 #[allow(clippy::module_inception)]
 mod segment;
@@ -59,6 +62,7 @@ mod plausible;
 pub(crate) mod testing;
 
 pub use clean::{Clean, Cleaned, Step as CleanStep, Tally};
+pub use epochs::Epochs;
 pub use judge::Newest;
 pub use log::{AppendError, Appended, Log, LogSettings};
 pub use lookup::Lookup;

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use super::report::OpenError;
-use super::{mark, progress, quarantine, torn};
+use super::{epochs, mark, progress, quarantine, torn};
 use crate::disk::{Disk, Kind};
 
 /// `00000000000000000042.log`
@@ -42,7 +42,7 @@ pub enum Name {
     Log(i64),
     /// The index of that segment.
     Index(i64),
-    /// The mark, the quarantine, side files, and what the layers above keep here.
+    /// The mark, the epochs, the quarantine, side files, and what the layers above keep here.
     Known,
     /// A file of ours that was never finished.
     Temporary,
@@ -69,7 +69,7 @@ pub fn classify(name: &str) -> Name {
     if let Some(Name::Log(_)) = name.strip_suffix(".cleaned").map(classify) {
         return Name::Temporary;
     }
-    let known = [mark::NAME, quarantine::NAME, progress::NAME].contains(&name)
+    let known = [mark::NAME, epochs::NAME, quarantine::NAME, progress::NAME].contains(&name)
         || torn::parse_name(name).is_some()
         || NEIGHBOURS.contains(&name);
     if known { Name::Known } else { Name::Unknown }
@@ -122,6 +122,7 @@ mod tests {
         assert_eq!(of(&index_name(42)), Name::Index(42));
         for known in [
             "mark",
+            "epochs",
             "quarantine",
             "cleaned",
             "torn-00000000000000000042-7",

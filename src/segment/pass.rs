@@ -174,6 +174,13 @@ impl Log {
         Ok(self.hand_out(what, progress))
     }
 
+    /// The clean that was under way was dropped, and its pass ends.
+    pub fn give_up_clean(&mut self) {
+        assert!(matches!(self.cleaning.busy, Busy::Cleaning), "one clean is under way");
+        self.cleaning.busy = Busy::No;
+        self.cleaning.pass = None;
+    }
+
     /// Takes the outcome of the swap that was under way. After an error the log is fenced for good: nobody knows which
     /// names are durable. A start sorts it out.
     pub fn swapped(&mut self, done: Swapped) -> io::Result<()> {

@@ -19,24 +19,23 @@
 //! Invariant: what is kept is a prefix of what was appended, and includes all that was durable. Each step can be
 //! repeated: a crash between any two leads the next start to the same result, because the mark moves last.
 
-use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
 use krappy_wire::batch::Header;
 
-use super::index::{self, Entry};
+use super::index::Entry;
 use super::log::{Log, LogSettings};
 use super::mark::{self, Boundary, Mark, MarkFile};
 use super::names::{Found, index_name, log_name};
 use super::progress::Progress;
 use super::quarantine::{self, Hole};
 use super::report::{OpenError, Recovery};
+use super::retrace::walk_headers;
 use super::segment::{Backing, Segment};
 use super::survey::Survey;
 use super::sync::{IndexWrite, remove_segment};
-use super::walk::{Step, Walk};
 use crate::disk::{self, Disk, File, Open};
 
 impl Log {
@@ -65,40 +64,18 @@ impl Log {
         // 4. A file to append to, at an offset that was never given away.
         opening.ensure_active()?;
         opening.cut_active()?;
-        // 5. Caches, names, and last of all the mark.
+        // 5. Caches, epochs, names, and last of all the mark.
         opening.write_indexes();
         opening.write_quarantine()?;
         let (log, report) = opening.finish()?;
         if let Some(from) = walk_from {
-            log.walk_headers(from, visit)?;
+            let mut visit = |header: &Header| {
+                visit(header);
+                true
+            };
+            walk_headers(log.segments_from(from), from, &mut visit)?;
         }
         Ok((log, report))
-    }
-
-    fn walk_headers(&self, from: i64, visit: &mut dyn FnMut(&Header)) -> io::Result<()> {
-        for segment in self.segments_from(from) {
-            let first = from.max(segment.base);
-            let start = match segment.around(first) {
-                Some(near) => near.at,
-                None => {
-                    let entries = segment.backing.load_index(segment.cold_end())?;
-                    entries
-                        [index::floor(entries, u32::try_from(first - segment.base).expect("in the segment"))]
-                }
-            };
-            let offset = segment.base + i64::from(start.relative);
-            let file = &**segment.backing.open_file()?;
-            for (at, offset, limit) in segment.backing.runs(u64::from(start.position), offset, segment.size) {
-                let mut walk = Walk::new(file, at, offset, limit, false);
-                // Damage that nobody has noticed yet ends a run early; reads will report it.
-                while let Step::Batch(header, _) = walk.step()? {
-                    if header.next_offset() > from {
-                        visit(&header);
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -279,23 +256,30 @@ impl<'a> Opening<'a> {
         self.report_gaps();
         let durable = self.kept.last().expect("there is an active segment").boundary();
         let log_start = self.mark.log_start.max(self.kept[0].base);
+        let segments = self.segments(durable.segment)?;
+        let epochs = self.epochs(&segments)?;
         let mark = self.write_mark(durable, log_start)?;
         let dir: Arc<Path> = self.dir.into();
-        let active = self.open(durable.segment)?;
-        let mut segments = VecDeque::with_capacity(self.kept.len());
-        for kept in self.kept {
+        let progress = Progress::read(&**self.disk, &dir, durable.offset)?;
+        let (disk, mark) = (self.disk.clone(), Arc::new(mark));
+        let log = Log::restored(disk, dir, segments.into(), log_start, mark, epochs, progress);
+        Ok((log, self.report))
+    }
+
+    fn segments(&mut self, active: i64) -> io::Result<Vec<Segment>> {
+        let dir: Arc<Path> = self.dir.into();
+        let mut segments = Vec::with_capacity(self.kept.len());
+        for kept in std::mem::take(&mut self.kept) {
             let holes = self.holes.iter().filter(|h| h.segment == kept.base).copied().collect();
             let disk = self.disk.clone();
-            let backing = if kept.base == durable.segment {
-                Backing::opened(disk, dir.clone(), kept.base, holes, active.clone())
+            let backing = if kept.base == active {
+                Backing::opened(disk, dir.clone(), kept.base, holes, self.open(active)?)
             } else {
                 Backing::new(disk, dir.clone(), kept.base, holes)
             };
-            segments.push_back(Segment::restored(backing, kept.entries, kept.first, kept.written));
+            segments.push(Segment::restored(backing, kept.entries, kept.first, kept.written));
         }
-        let progress = Progress::read(&**self.disk, &dir, durable.offset)?;
-        let log = Log::restored(self.disk.clone(), dir, segments, log_start, Arc::new(mark), progress);
-        Ok((log, self.report))
+        Ok(segments)
     }
 
     fn report_gaps(&mut self) {

@@ -26,6 +26,9 @@ pub struct Recovery {
     pub gaps: Vec<(i64, i64)>,
     /// Indexes that were made anew because they were missing or damaged.
     pub rebuilt_indexes: usize,
+    /// Which leader epoch begins where was collected from the batches, because the file that says so was missing or
+    /// damaged.
+    pub rebuilt_epochs: bool,
     /// Leftovers of ours that were removed: temporary files, and segments already deleted.
     pub removed: Vec<String>,
     /// Files that are not ours, and were left alone.
@@ -64,6 +67,9 @@ impl fmt::Display for Recovery {
         }
         if self.rebuilt_indexes > 0 {
             said.push(format!("{} indexes were made anew", self.rebuilt_indexes));
+        }
+        if self.rebuilt_epochs {
+            said.push("the leader epochs were collected from the batches".to_owned());
         }
         for (what, names) in [("removed leftovers", &self.removed), ("left alone", &self.unknown)] {
             if !names.is_empty() {

@@ -2,13 +2,14 @@
 //!
 //! Each value owns what it needs and names its files and positions, so it means the same whenever and wherever it runs.
 //!
-//! Invariant: the order in [`Sync::run`] is the durability argument. Data before names before index and mark: whatever
-//! the mark says is true by the time the mark is written.
+//! Invariant: the order in [`Sync::run`] is the durability argument. Data before names before index, epochs and mark:
+//! whatever the mark says is true by the time the mark is written.
 
 use std::io::{self, IoSlice};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::epochs::EpochWrite;
 use super::index::{self, Entry};
 use super::mark::{Boundary, MarkFile};
 use super::names::{index_name, log_name};
@@ -23,7 +24,7 @@ pub struct Sync {
     pub(super) new_names: Option<Arc<Names>>,
     pub(super) target: Boundary,
     pub(super) index: Vec<IndexWrite>,
-    pub(super) mark: Option<(Arc<MarkFile>, i64)>,
+    pub(super) mark: Option<MarkWrite>,
 }
 
 /// What came of a [`Sync`], to be handed to [`super::Log::synced`].
@@ -55,8 +56,8 @@ impl Sync {
             // The index is a cache: that it could not be written harms nobody, so the log only notes to write it again.
             let write = |w: &IndexWrite| (w.base, w.run(disk, &self.dir).map_err(|_| ()));
             done.index = self.index.iter().map(write).collect();
-            if let Some((mark, log_start)) = &self.mark {
-                done.result = mark.write(self.target, *log_start);
+            if let Some(mark) = self.mark {
+                done.result = mark.run();
             }
         }
         done
@@ -116,13 +117,15 @@ impl IndexWrite {
 /// Writes and syncs the mark, so that a moved log start offset survives a crash.
 pub struct MarkWrite {
     pub(super) mark: Arc<MarkFile>,
+    pub(super) epochs: EpochWrite,
     pub(super) durable: Boundary,
     pub(super) log_start: i64,
 }
 
 impl MarkWrite {
-    /// Runs on a worker.
+    /// Runs on a worker. The mark does not move past an epoch that its file does not have.
     pub fn run(self) -> io::Result<()> {
+        self.epochs.run()?;
         self.mark.write(self.durable, self.log_start)
     }
 }

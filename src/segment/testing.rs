@@ -4,7 +4,8 @@ use std::io::IoSlice;
 use std::path::Path;
 use std::sync::Arc;
 
-use krappy_wire::batch::Builder;
+use krappy_wire::batch::{Builder, HEADER, Header, with_records};
+use krappy_wire::compress;
 
 use super::{
     AppendError, Appended, CleanSettings, CleanStep, Log, LogSettings, Newest, Read, ReadError, Recovery,
@@ -23,6 +24,10 @@ pub fn settings() -> LogSettings {
 
 /// One batch of `records` records at `base`; timestamps count up from `timestamp`.
 pub fn batch(base: i64, records: i32, timestamp: i64) -> Vec<u8> {
+    batch_of(0, base, records, timestamp)
+}
+
+fn batch_of(epoch: i32, base: i64, records: i32, timestamp: i64) -> Vec<u8> {
     let mut out = Vec::new();
     let mut builder = Builder::open(&mut out, timestamp);
     for i in 0..records {
@@ -30,7 +35,7 @@ pub fn batch(base: i64, records: i32, timestamp: i64) -> Vec<u8> {
         let timestamp = timestamp + i64::from(i);
         builder.push(&mut out, timestamp, Some(b"key"), Some(value.as_bytes()), std::iter::empty());
     }
-    builder.close(&mut out, base, 0, None);
+    builder.close(&mut out, base, epoch, None);
     out
 }
 
@@ -42,6 +47,8 @@ pub struct Bench {
     pub batches: Vec<(i64, Vec<u8>)>,
     pub buffers: Buffers,
     pub wall: i64,
+    /// Leader epoch of what is appended.
+    pub epoch: i32,
 }
 
 pub fn open(disk: &Arc<dyn Disk>, clean: bool) -> (Log, Recovery) {
@@ -55,12 +62,12 @@ impl Bench {
         Log::create(&*disk, Path::new(DIR)).unwrap();
         let (log, report) = open(&disk, true);
         assert!(report.clean && report.is_uneventful(), "{report:?}");
-        Bench { sim, disk, log, batches: Vec::new(), buffers: Buffers::new(1 << 20), wall: 1_000 }
+        Bench { sim, disk, log, batches: Vec::new(), buffers: Buffers::new(1 << 20), wall: 1_000, epoch: 0 }
     }
 
     pub fn try_append(&mut self, records: i32) -> Result<(), AppendError> {
         let base = self.log.end_offset();
-        let bytes = batch(base, records, self.wall);
+        let bytes = batch_of(self.epoch, base, records, self.wall);
         let appended = Appended {
             base_offset: base,
             last_offset: base + i64::from(records) - 1,
@@ -72,8 +79,44 @@ impl Bench {
         Ok(())
     }
 
+    /// What is appended from now on has this leader epoch.
+    pub fn epoch(&mut self, epoch: i32) {
+        self.epoch = epoch;
+        self.log.set_epoch(epoch);
+    }
+
     pub fn append(&mut self, records: i32) {
         self.try_append(records).unwrap();
+    }
+
+    /// Appends records with these timestamps as one batch, packed with `codec`, that was changed in its header.
+    pub fn append_packed(&mut self, codec: i16, timestamps: &[i64], change: impl FnOnce(&mut Header)) {
+        let mut plain = Vec::new();
+        let mut builder = Builder::open(&mut plain, timestamps[0]);
+        for timestamp in timestamps {
+            builder.push(&mut plain, *timestamp, None, Some(b"value"), std::iter::empty());
+        }
+        builder.close(&mut plain, self.log.end_offset(), 0, None);
+        let mut header = Header::read(&plain).unwrap();
+        header.set_codec(codec);
+        change(&mut header);
+        let mut packed = plain[HEADER..].to_vec();
+        if codec != 0 {
+            packed.clear();
+            // Without its codecs a build cannot open what it has not packed.
+            if compress::pack(codec, &plain[HEADER..], &mut packed).is_err() {
+                packed.push(0);
+            }
+        }
+        let mut bytes = Vec::new();
+        with_records(&header, header.record_count, &packed, &mut bytes);
+        let appended = Appended {
+            base_offset: header.base_offset,
+            last_offset: header.last_offset(),
+            size: bytes.len() as u32,
+            max_timestamp: header.max_timestamp,
+        };
+        self.log.append(&[IoSlice::new(&bytes)], &[appended], &settings(), 0).unwrap();
     }
 
     pub fn sync(&mut self, mark: bool) {

@@ -405,7 +405,12 @@ impl Bench {
 
     pub fn create(&mut self, name: &'static str, partitions: i32) -> Result<(), Crashed> {
         let settings = settings(name);
-        let request = Request::CreateTopic { topic: name, partitions: Some(partitions), settings };
+        let request = Request::CreateTopic {
+            topic: name,
+            partitions: Some(partitions),
+            settings,
+            validate_only: false,
+        };
         self.ask(Asked::Create(name), request)
     }
 
@@ -443,7 +448,7 @@ impl Bench {
 
     pub fn delete(&mut self, name: &'static str) -> Result<(), Crashed> {
         self.delete_asked.push(name);
-        self.ask(Asked::Delete(name), Request::DeleteTopic { topic: name })
+        self.ask(Asked::Delete(name), Request::DeleteTopic { topic: TopicRef::Name(name) })
     }
 
     pub fn stop(&mut self) -> Result<(), Crashed> {

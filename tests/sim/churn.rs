@@ -1,11 +1,12 @@
-//! A topic that is created, written, trimmed, read, deleted and created again under the same name, by one client.
+//! A topic that is created, written, trimmed, changed, read, deleted and created again under the same name, by one
+//! client.
 //!
 //! Each life of the topic has its own entry in the history, under the id that the broker gave it, so that anything that
 //! leaks from one life into the next contradicts something.
 
 use krappy_wire::batch::ProducerSequence;
 use krappy_wire::error::ErrorCode;
-use krappy_wire::native::{Body, Head, Level, Reply, Request, Start};
+use krappy_wire::native::{Body, Change, Head, Level, Op, Reply, Request, Start, TopicInfo};
 
 use super::content::{self, Id};
 use super::history::{Expects, Promise, Sent, Topic};
@@ -35,6 +36,10 @@ pub struct Churn {
     /// Publishes that are left in this life.
     publishes: u32,
     life: Option<Topic>,
+    /// Partitions that this life is known to have.
+    partitions: i32,
+    /// Changes that were asked for.
+    changes: u32,
     deleted: Vec<Topic>,
     step: Step,
     waits_for: Option<u32>,
@@ -55,6 +60,8 @@ enum Step {
     Register,
     Publish,
     Trim,
+    Alter,
+    AddPartition,
     Subscribe,
     Read,
     Delete,
@@ -69,6 +76,8 @@ impl Churn {
             ops,
             publishes: 0,
             life: None,
+            partitions: 0,
+            changes: 0,
             deleted: Vec::new(),
             step: Step::Look,
             waits_for: None,
@@ -118,15 +127,33 @@ impl Churn {
     }
 
     /// The broker has described the topic: which life is it?
-    fn lives_as(&mut self, id: [u8; 16], ctx: &mut Ctx<'_>) {
-        let id: String = id.iter().map(|b| format!("{b:02x}")).collect();
+    fn lives_as(&mut self, info: &TopicInfo<'_>, ctx: &mut Ctx<'_>) {
+        let id: String = info.id.iter().map(|b| format!("{b:02x}")).collect();
         let life = ctx.history.topic(&life_name(&id), promise(self.compacted));
         if self.deleted.contains(&life) {
             ctx.history.bad(format!("churn: {id} lives again after it was deleted"));
         }
+        let partitions = info.partitions.len() as i32;
+        if self.life == Some(life) && partitions < self.partitions {
+            ctx.history.bad(format!("churn: {id} has {partitions} of {} partitions", self.partitions));
+        }
+        self.partitions = partitions;
         self.life = Some(life);
         self.step = Step::Register;
         self.publishes = 2 + ctx.rng.below(12) as u32;
+    }
+
+    /// Changes how the log is kept. One that is compacted may cease to be, and become it again.
+    fn alter(&mut self, link: &mut Link) -> u32 {
+        self.changes += 1;
+        let odd = self.changes % 2 == 1;
+        let (key, value) = match (self.changes % 3, self.compacted) {
+            (0, _) => ("segment.bytes", if odd { "1024" } else { "2048" }),
+            (_, true) => ("cleanup.policy", if odd { "delete" } else { "compact,delete" }),
+            (_, false) => ("retention.bytes", if odd { "4000" } else { "3000" }),
+        };
+        let changes = vec![Change { key, op: Op::Set(value) }];
+        link.request(0, &Request::AlterTopic { topic: NAME, changes })
     }
 
     fn new_stream(&mut self) {
@@ -136,7 +163,7 @@ impl Churn {
     fn answered(&mut self, reply: Reply<'_>, ctx: &mut Ctx<'_>) {
         let step = self.step;
         match (step, reply) {
-            (Step::Look | Step::Create, Reply::Topic(info)) => self.lives_as(info.id, ctx),
+            (Step::Look | Step::Create, Reply::Topic(info)) => self.lives_as(&info, ctx),
             (Step::Look, Reply::Error { code, .. })
                 if code == ErrorCode::UnknownTopicOrPartition.number() =>
             {
@@ -156,11 +183,20 @@ impl Churn {
                 self.publishes = self.publishes.saturating_sub(1);
                 if self.publishes == 0 {
                     self.step = if ctx.rng.below(3) == 0 { Step::Delete } else { Step::Subscribe };
-                } else if ctx.rng.below(6) == 0 {
-                    self.step = Step::Trim;
+                } else {
+                    self.step = match ctx.rng.below(6) {
+                        0 => Step::Trim,
+                        1 if self.changes.is_multiple_of(3) && self.partitions < 4 => Step::AddPartition,
+                        1 => Step::Alter,
+                        _ => Step::Publish,
+                    };
                 }
             }
-            (Step::Trim, Reply::Trimmed { .. }) => self.step = Step::Publish,
+            (Step::Trim, Reply::Trimmed { .. }) | (Step::Alter, Reply::Ack) => self.step = Step::Publish,
+            (Step::AddPartition, Reply::Ack) => {
+                self.partitions += 1;
+                self.step = Step::Publish;
+            }
             (Step::Subscribe, Reply::ConsumerRegistered { positions, .. }) => {
                 self.position = positions[0].1;
                 self.step = Step::Read;
@@ -176,7 +212,9 @@ impl Churn {
                 let passing = [ErrorCode::StorageError, ErrorCode::Draining, ErrorCode::OffsetOutOfRange];
                 // A topic that is just being made, for a connection that was lost, neither exists nor does not.
                 let half_made = (step, code) == (Step::Create, Some(ErrorCode::TopicAlreadyExists));
-                if !half_made && !code.is_some_and(|code| passing.contains(&code)) {
+                // The one that was asked for on a connection that was lost is there.
+                let is_there = (step, code) == (Step::AddPartition, Some(ErrorCode::InvalidPartitions));
+                if !half_made && !is_there && !code.is_some_and(|code| passing.contains(&code)) {
                     ctx.history.bad(format!("churn: {step:?} was refused: {message}"));
                 }
                 self.step = Step::Look;
@@ -233,6 +271,11 @@ impl Script for Churn {
             Step::Trim => {
                 let offset = ctx.rng.below(self.end as u64 + 1) as i64;
                 link.request(0, &Request::DeleteRecords { topic: NAME, partition: PARTITION, offset })
+            }
+            Step::Alter => self.alter(link),
+            Step::AddPartition => {
+                self.changes += 1;
+                link.request(0, &Request::AddPartitions { topic: NAME, count: self.partitions + 1 })
             }
             Step::Subscribe => {
                 self.new_stream();

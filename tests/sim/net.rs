@@ -10,6 +10,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::rc::Rc;
 
 use krappy::disk::sim::{Rng, SimDisk};
+use krappy::language::Address;
 use krappy::server::Stream;
 
 /// One direction of a connection.
@@ -258,6 +259,10 @@ impl Write for SimStream {
 impl Stream for SimStream {
     fn peer(&self) -> String {
         "a simulated client".into()
+    }
+
+    fn reached(&self) -> Address {
+        Address { host: "127.0.0.1".into(), port: 9092 }
     }
 }
 

@@ -308,7 +308,7 @@ impl Producer {
             // The batch before this one was refused; both are sent again.
             Some(ErrorCode::OutOfOrderSequence)
                 if self.idempotent.batches.front().is_some_and(|b| b.sequence < publish.sequence) => {}
-            Some(ErrorCode::OutOfOrderSequence | ErrorCode::DuplicateSequence) if !unanswered => {}
+            Some(ErrorCode::OutOfOrderSequence) if !unanswered => {}
             Some(ErrorCode::OutOfOrderSequence) if !self.is_safe() => self.start_anew(),
             _ => {
                 ctx.history.bad(format!("{}: batch {} refused: {message}", self.describe(), publish.sequence))

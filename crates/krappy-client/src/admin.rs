@@ -2,7 +2,7 @@
 
 use crate::client::Client;
 use crate::error::Error;
-use krappy_wire::native::{PartitionInfo, Reply, Request};
+use krappy_wire::native::{Change, Op, PartitionInfo, Reply, Request};
 use std::time::{Duration, Instant};
 
 /// A topic in a list.
@@ -85,6 +85,8 @@ impl TopicInfo {
 ///
 /// let admin = Client::connect("127.0.0.1:9092")?.admin();
 /// admin.create_topic("orders", Some(3), &[("retention.ms", "3600000")])?;
+/// admin.alter_topic("orders", &[("retention.ms", None), ("retention.bytes", Some("1GiB"))])?;
+/// admin.add_partitions("orders", 6)?;
 /// admin.delete_records("orders", 0, Some(100))?;
 /// admin.delete_topic("orders")?;
 /// # Ok::<(), krappy_client::Error>(())
@@ -135,6 +137,29 @@ impl Admin {
         self.client.call(&Request::DeleteTopic { topic }, acknowledged)
     }
 
+    /// Changes settings of a topic under Kafka's names, all of them or none. `None` gives a setting back to the broker.
+    pub fn alter_topic<'a>(
+        &self,
+        topic: &'a str,
+        settings: &[(&'a str, Option<&'a str>)],
+    ) -> Result<(), Error> {
+        checked(topic)?;
+        let too_long =
+            |(name, value): &&(&str, Option<&str>)| name.len().max(value.map_or(0, str::len)) > 65_535;
+        if let Some((name, _)) = settings.iter().find(too_long) {
+            return Err(Error::Invalid(format!("the setting {name:.40} is too long")));
+        }
+        let op = |value: Option<&'a str>| value.map_or(Op::Unset, Op::Set);
+        let changes = settings.iter().map(|&(key, value)| Change { key, op: op(value) }).collect();
+        self.client.call(&Request::AlterTopic { topic, changes }, acknowledged)
+    }
+
+    /// Adds partitions to a topic, so that it has `count`.
+    pub fn add_partitions(&self, topic: &str, count: i32) -> Result<(), Error> {
+        checked(topic)?;
+        self.client.call(&Request::AddPartitions { topic, count }, acknowledged)
+    }
+
     /// Makes what is below `offset` deletable and returns the log start offset now. `None` is the high watermark.
     pub fn delete_records(&self, topic: &str, partition: i32, offset: Option<i64>) -> Result<i64, Error> {
         checked(topic)?;
@@ -181,7 +206,7 @@ fn topic_info(reply: Reply<'_>) -> Result<TopicInfo, Error> {
 fn acknowledged(reply: Reply<'_>) -> Result<(), Error> {
     match reply {
         Reply::Ack => Ok(()),
-        _ => Err(Error::unexpected("DeleteTopic")),
+        _ => Err(Error::unexpected("a change of a topic")),
     }
 }
 

@@ -11,7 +11,7 @@ use crate::link::{Answer, Link, Message, Route};
 use crate::records::{ConsumerRecord, Records};
 use krappy_wire::error::ErrorCode;
 use krappy_wire::native::{Head, RecordsPart, Reply, Request, Start};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -165,19 +165,25 @@ impl Consumer {
 
     /// An endless iterator over records. It waits when there are none and ends after [`Error::Closed`].
     pub fn subscribe(&mut self) -> impl Iterator<Item = Result<ConsumerRecord, Error>> {
-        let mut batch: VecDeque<ConsumerRecord> = VecDeque::new();
+        // Batch by batch: all records of a poll can be much more than what was sent.
+        let (mut polled, mut next) = (Records::new(Arc::clone(&self.topic)), 0);
+        let mut batch = Vec::new().into_iter();
         let mut closed = false;
         std::iter::from_fn(move || {
-            while batch.is_empty() && !closed {
+            while batch.len() == 0 && !closed {
+                if let Some(records) = polled.nth_batch(next) {
+                    (batch, next) = (records.into_iter(), next + 1);
+                    continue;
+                }
                 match self.poll(Duration::from_secs(1)) {
-                    Ok(records) => batch.extend(&records),
+                    Ok(records) => (polled, next) = (records, 0),
                     Err(error) => {
                         closed = error == Error::Closed;
                         return Some(Err(error));
                     }
                 }
             }
-            batch.pop_front().map(Ok)
+            batch.next().map(Ok)
         })
     }
 

@@ -58,7 +58,8 @@ pub enum Error {
         /// The limit, bytes.
         limit: usize,
     },
-    /// A stored batch is compressed and this client has no codecs. [`crate::Consumer::seek`] past it to go on.
+    /// A stored batch is compressed and cannot be opened: its producer packed it wrongly, it would become larger than
+    /// 64 MiB, or this client was built without `compression`. [`crate::Consumer::seek`] past it to go on.
     Compressed {
         /// 1 gzip, 2 snappy, 3 lz4, 4 zstd.
         codec: i16,
@@ -164,8 +165,8 @@ impl std::fmt::Display for Error {
             Error::Compressed { codec, partition, offset, .. } => {
                 let codec =
                     ["none", "gzip", "snappy", "lz4", "zstd"].get(*codec as usize).unwrap_or(&"unknown");
-                write!(f, "partition {partition} offset {offset}: the batch is compressed with {codec}, ")?;
-                f.write_str("which this client does not read")
+                write!(f, "partition {partition} offset {offset}: the batch is compressed with {codec} ")?;
+                f.write_str("and cannot be opened")
             }
             Error::Unreadable { number, partition, position, log_start, high_watermark } => write!(
                 f,

@@ -1,13 +1,19 @@
 //! Received records: frames that were checked when they arrived, and an iterator that walks them without copying.
 //!
-//! Invariant: every batch in a [`Records`] is whole, intact, uncompressed and walked, so iterating cannot fail.
+//! Invariant: every batch in a [`Records`] is whole and intact, was unpacked and was walked, so iterating cannot fail.
+//! What was unpacked is kept up to a bound; beyond it a batch is unpacked once more when its turn comes, because a
+//! small frame can hold very many bytes.
 
 use crate::error::Error;
 use crate::slice::Slice;
-use krappy_wire::batch::{self, Record};
+use krappy_wire::batch::{self, HEADER, Header, Record};
+use krappy_wire::compress;
 use krappy_wire::native::RecordsPart;
 use std::ops::Range;
 use std::sync::Arc;
+
+/// Unpacked bytes that are kept from the arrival of batches until they are walked.
+const KEPT: usize = 64 << 20;
 
 /// One record as it was read.
 ///
@@ -52,20 +58,27 @@ pub struct Records {
     batches: Vec<Piece>,
     count: usize,
     bytes: usize,
+    /// Bytes of batches that are kept unpacked.
+    unpacked: usize,
 }
 
-/// A batch inside its frame, and the offset below which its records are skipped.
+/// A batch, and the offset below which its records are skipped.
 #[derive(Debug, Clone)]
 struct Piece {
-    frame: Arc<Vec<u8>>,
+    header: Header,
+    /// A frame, or what a batch in it unpacks to.
+    buffer: Arc<Vec<u8>>,
+    /// Where the records lie in it.
     range: Range<usize>,
+    /// They are packed.
+    packed: bool,
     partition: i32,
     from: i64,
 }
 
 impl Records {
     pub(crate) fn new(topic: Arc<str>) -> Self {
-        Self { topic, batches: Vec::new(), count: 0, bytes: 0 }
+        Self { topic, batches: Vec::new(), count: 0, bytes: 0, unpacked: 0 }
     }
 
     /// How many records.
@@ -85,7 +98,7 @@ impl Records {
 
     /// The records, partition by partition as they came, in order of offset within each partition.
     pub fn iter(&self) -> Iter<'_> {
-        Iter { records: self, next: 0, current: None }
+        Iter { records: self, next: 0, current: None, ready: Vec::new().into_iter() }
     }
 
     /// Takes the batches of a part from `from` on and returns the position after what was taken. An error concerns the
@@ -121,20 +134,31 @@ impl Records {
         if header.is_control() || next <= from {
             return Ok((batch.len(), next));
         }
-        if header.codec() != 0 {
-            let (codec, offset) = (header.codec(), header.base_offset);
-            return Err(Error::Compressed { codec, partition, offset, next_offset: next });
-        }
-        let mut count = 0;
-        for record in batch::Records::new(batch).map_err(Error::malformed)? {
-            count += usize::from(record.map_err(Error::malformed)?.offset >= from);
-        }
         let start = batch.as_ptr().addr() - frame.as_ptr().addr();
-        let piece = Piece { frame: Arc::clone(frame), range: start..start + batch.len(), partition, from };
+        let range = start + HEADER..start + batch.len();
+        let (buffer, packed) = (Arc::clone(frame), header.codec() != 0);
+        let mut piece = Piece { header, buffer, range, packed, partition, from };
+        let unpacked = piece.unpack()?;
+        let mut count = 0;
+        for record in batch::Records::within(header, unpacked.bytes()) {
+            // What is packed is the producer's word, which the broker need not have looked at.
+            let wrong = |e| if packed { piece.unopened() } else { Error::malformed(e) };
+            count += usize::from(record.map_err(wrong)?.offset >= from);
+        }
+        if let Some(buffer) = unpacked.buffer.filter(|buffer| self.unpacked + buffer.len() <= KEPT) {
+            self.unpacked += buffer.len();
+            (piece.range, piece.packed) = (0..buffer.len(), false);
+            piece.buffer = buffer;
+        }
         self.batches.push(piece);
         self.count += count;
         self.bytes += batch.len();
         Ok((batch.len(), next))
+    }
+
+    /// The records of the batch number `n`; none when there are no more batches.
+    pub(crate) fn nth_batch(&self, n: usize) -> Option<Vec<ConsumerRecord>> {
+        Some(self.batches.get(n)?.open(&self.topic))
     }
 }
 
@@ -159,6 +183,8 @@ pub struct Iter<'a> {
     records: &'a Records,
     next: usize,
     current: Option<(&'a Piece, batch::Records<'a>)>,
+    /// Those of a batch that was kept packed.
+    ready: std::vec::IntoIter<ConsumerRecord>,
 }
 
 impl Iterator for Iter<'_> {
@@ -166,26 +192,76 @@ impl Iterator for Iter<'_> {
 
     fn next(&mut self) -> Option<ConsumerRecord> {
         loop {
+            if let Some(record) = self.ready.next() {
+                return Some(record);
+            }
             if let Some((piece, walk)) = &mut self.current {
                 for record in walk.by_ref() {
                     let record = record.expect("walked when it arrived");
                     if record.offset >= piece.from {
-                        return Some(piece.own(&self.records.topic, &record));
+                        return Some(piece.own(&piece.buffer, &self.records.topic, &record));
                     }
                 }
             }
             let piece = self.records.batches.get(self.next)?;
             self.next += 1;
-            let walk =
-                batch::Records::new(&piece.frame[piece.range.clone()]).expect("checked when it arrived");
-            self.current = Some((piece, walk));
+            if piece.packed {
+                self.ready = piece.open(&self.records.topic).into_iter();
+            } else {
+                let walk = batch::Records::within(piece.header, &piece.buffer[piece.range.clone()]);
+                self.current = Some((piece, walk));
+            }
         }
     }
 }
 
+/// The records of a batch, unpacked.
+struct Unpacked<'a> {
+    /// What they were unpacked to; absent: they were not packed.
+    buffer: Option<Arc<Vec<u8>>>,
+    plain: &'a [u8],
+}
+
+impl Unpacked<'_> {
+    fn bytes(&self) -> &[u8] {
+        self.buffer.as_ref().map_or(self.plain, |buffer| buffer)
+    }
+}
+
 impl Piece {
-    fn own(&self, topic: &Arc<str>, record: &Record<'_>) -> ConsumerRecord {
-        let slice = |bytes: &[u8]| Slice::of(&self.frame, bytes);
+    fn unpack(&self) -> Result<Unpacked<'_>, Error> {
+        let bytes = &self.buffer[self.range.clone()];
+        if !self.packed {
+            return Ok(Unpacked { buffer: None, plain: bytes });
+        }
+        let mut out = Vec::new();
+        match compress::unpack(self.header.codec(), bytes, compress::MOST, &mut out) {
+            Ok(()) => Ok(Unpacked { buffer: Some(Arc::new(out)), plain: &[] }),
+            Err(_) => Err(self.unopened()),
+        }
+    }
+
+    fn unopened(&self) -> Error {
+        Error::Compressed {
+            codec: self.header.codec(),
+            partition: self.partition,
+            offset: self.header.base_offset,
+            next_offset: self.header.next_offset(),
+        }
+    }
+
+    /// All records that are wanted.
+    fn open(&self, topic: &Arc<str>) -> Vec<ConsumerRecord> {
+        let unpacked = self.unpack().expect("unpacked when it arrived");
+        let buffer = unpacked.buffer.as_ref().unwrap_or(&self.buffer);
+        let records = batch::Records::within(self.header, unpacked.bytes());
+        let records = records.map(|record| record.expect("walked when it arrived"));
+        let wanted = records.filter(|record| record.offset >= self.from);
+        wanted.map(|record| self.own(buffer, topic, &record)).collect()
+    }
+
+    fn own(&self, buffer: &Arc<Vec<u8>>, topic: &Arc<str>, record: &Record<'_>) -> ConsumerRecord {
+        let slice = |bytes: &[u8]| Slice::of(buffer, bytes);
         ConsumerRecord {
             topic: Arc::clone(topic),
             partition: self.partition,
@@ -258,22 +334,50 @@ mod tests {
     }
 
     #[test]
-    fn what_precedes_a_compressed_batch_is_kept() {
-        let mut zstd = batch(1, &["x", "y"]);
-        zstd[22] = 4;
-        let crc = crc(&zstd);
-        zstd[17..21].copy_from_slice(&crc);
-        let (records, position, result) = add([batch(0, &["a"]), zstd].concat(), 0);
+    fn what_precedes_a_batch_that_cannot_be_opened_is_kept() {
+        let not_zstd = packed(4, 1, |_| b"not zstd".to_vec());
+        let (records, position, result) = add([batch(0, &["a"]), not_zstd].concat(), 0);
         assert_eq!((records.len(), position), (1, 1));
         assert_eq!(result, Err(Error::Compressed { codec: 4, partition: 3, offset: 1, next_offset: 3 }));
     }
 
-    /// The checksum of a batch whose attributes were changed, found by having the producer fields rewritten.
-    fn crc(batch: &[u8]) -> [u8; 4] {
-        let mut again = batch.to_vec();
-        let none = krappy_wire::batch::ProducerSequence { producer_id: -1, epoch: -1, base_sequence: -1 };
-        krappy_wire::batch::set_producer(&mut again, none);
-        again[17..21].try_into().unwrap()
+    /// The batch of "x" and "y", its records packed by `pack`.
+    fn packed(codec: i16, base: i64, pack: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
+        let plain = batch(base, &["x", "y"]);
+        let mut header = Header::read(&plain).unwrap();
+        header.set_codec(codec);
+        let mut out = Vec::new();
+        batch::with_records(&header, 2, &pack(&plain[HEADER..]), &mut out);
+        out
+    }
+
+    #[cfg(feature = "compression")]
+    #[test]
+    fn compressed_batches_are_opened_and_many_are_not_kept_open() {
+        let values = |records: &Records| {
+            records.iter().map(|r| (r.offset, r.value.unwrap().to_vec(), r.headers.len())).collect::<Vec<_>>()
+        };
+        for codec in 1..=4 {
+            let pack = |plain: &[u8]| {
+                let mut out = Vec::new();
+                compress::pack(codec, plain, &mut out).unwrap();
+                out
+            };
+            let bytes = [batch(0, &["a"]), packed(codec, 1, pack), batch(3, &["b"])].concat();
+            let (records, position, result) = add(bytes.clone(), 2);
+            result.unwrap();
+            let expected = [(2, b"y".to_vec(), 1), (3, b"b".to_vec(), 1)];
+            assert_eq!((values(&records), records.len(), position), (expected.to_vec(), 2, 4));
+
+            let frame = Arc::new(bytes);
+            let mut full = Records { unpacked: KEPT, ..Records::new("t".into()) };
+            let (size, _) = full.add_batch(&frame, 3, &frame, 0).unwrap();
+            full.add_batch(&frame, 3, &frame[size..], 2).unwrap();
+            assert!(full.batches.last().unwrap().packed);
+            assert_eq!(values(&full).last(), Some(&(2, b"y".to_vec(), 1)));
+            let last = full.nth_batch(full.batches.len() - 1).unwrap();
+            assert_eq!((last.len(), last[0].offset), (1, 2));
+        }
     }
 
     #[test]

@@ -19,32 +19,33 @@ use crate::tail::{Tail, nullable_len, put_nullable, put_tail, read_nullable, tai
 pub const HEADER: usize = 61;
 /// Bytes before the ones that `batch_length` counts.
 pub const PREFIX: usize = 12;
-/// Bytes that a broker may rewrite: base offset, length, leader epoch.
-pub const ASSIGNED: usize = 16;
 /// The first byte that the checksum covers.
 const CRC_FROM: usize = 21;
 const CODEC_MASK: i16 = 0x07;
 const LOG_APPEND_TIME: i16 = 0x08;
 const CONTROL: i16 = 0x20;
-const TRANSACTIONAL: i16 = 0x10;
-/// Attribute bits that have a meaning: codec, timestamp type, transactional, control, delete horizon.
-const KNOWN_ATTRIBUTES: i16 = 0x7f;
 
 /// Why bytes are not a batch that may be stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchError {
     /// Fewer bytes than the header, or than the header's length field says.
     Short,
-    /// The length field is below the header size, or disagrees with the bytes given.
+    /// The length field is below the header size.
     Length,
+    /// Something follows the batch where one is allowed.
+    Extra,
+    /// A client has given it an offset.
+    BaseOffset,
     /// Another format than 2.
     Magic(i8),
     /// The CRC-32C does not match.
     Crc,
     /// The record count is not positive, or is not `last_offset_delta + 1`.
     Count,
-    /// Attribute bits without a meaning, or a control or transactional batch from a client.
+    /// Attribute bits that a client may not set: without a meaning, control, transactional, delete horizon.
     Attributes,
+    /// A client says that the timestamps are the broker's.
+    TimestampType,
     /// A codec number above zstd's.
     Codec,
     /// The records inside do not match their header.
@@ -60,11 +61,16 @@ impl std::fmt::Display for BatchError {
         match self {
             BatchError::Short => f.write_str("the batch is cut short"),
             BatchError::Length => f.write_str("the batch length does not match its bytes"),
+            BatchError::Extra => f.write_str("more than one batch, where exactly one is allowed"),
+            BatchError::BaseOffset => f.write_str("the base offset of a batch from a client is 0"),
             BatchError::Magic(m) => write!(f, "record format {m} is not supported, only 2"),
             BatchError::Crc => f.write_str("the batch fails its CRC-32C"),
             BatchError::Count => f.write_str("the record count does not match the last offset delta"),
             BatchError::Attributes => f.write_str("the batch has attributes that a client may not set"),
-            BatchError::Codec => f.write_str("unknown compression codec"),
+            BatchError::TimestampType => {
+                f.write_str("only a broker may set the timestamp type LogAppendTime")
+            }
+            BatchError::Codec => f.write_str("unknown compression codec, or one that this build leaves out"),
             BatchError::Record => f.write_str("the records do not match their batch header"),
             BatchError::Packed => f.write_str("the compressed records cannot be unpacked"),
             BatchError::Inflated => f.write_str("unpacked, the records are larger than allowed"),
@@ -142,6 +148,45 @@ impl Header {
         Ok(Ok(header))
     }
 
+    /// The header as it stands in front of the records.
+    pub fn bytes(&self) -> [u8; HEADER] {
+        let mut out = [0; HEADER];
+        out[..8].copy_from_slice(&self.base_offset.to_be_bytes());
+        out[8..12].copy_from_slice(&self.batch_length.to_be_bytes());
+        out[12..16].copy_from_slice(&self.leader_epoch.to_be_bytes());
+        out[16] = 2;
+        out[17..21].copy_from_slice(&self.crc.to_be_bytes());
+        out[21..23].copy_from_slice(&self.attributes.to_be_bytes());
+        out[23..27].copy_from_slice(&self.last_offset_delta.to_be_bytes());
+        out[27..35].copy_from_slice(&self.base_timestamp.to_be_bytes());
+        out[35..43].copy_from_slice(&self.max_timestamp.to_be_bytes());
+        out[43..51].copy_from_slice(&self.producer_id.to_be_bytes());
+        out[51..53].copy_from_slice(&self.producer_epoch.to_be_bytes());
+        out[53..57].copy_from_slice(&self.base_sequence.to_be_bytes());
+        out[57..].copy_from_slice(&self.record_count.to_be_bytes());
+        out
+    }
+
+    /// The header for these records, which may be packed: with their length and checksum.
+    pub fn sealed(self, body: &[u8]) -> Header {
+        let batch_length =
+            i32::try_from(HEADER + body.len() - PREFIX).expect("a batch is smaller than 2 GiB");
+        let header = Header { batch_length, ..self };
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&header.bytes()[CRC_FROM..]), body);
+        Header { crc, ..header }
+    }
+
+    /// Says that all records carry the broker's clock, and what it shows, in milliseconds since 1970.
+    pub fn set_log_append_time(&mut self, now: i64) {
+        self.attributes |= LOG_APPEND_TIME;
+        self.max_timestamp = now;
+    }
+
+    /// Says how the records are packed.
+    pub fn set_codec(&mut self, codec: i16) {
+        self.attributes = self.attributes & !CODEC_MASK | codec;
+    }
+
     /// Bytes of the whole batch.
     pub fn size(&self) -> usize {
         PREFIX + self.batch_length as usize
@@ -184,14 +229,22 @@ pub fn first(bytes: &[u8]) -> Result<(Header, &[u8]), BatchError> {
 }
 
 /// Checks a batch that a client sent: exactly one, whole, intact, and nothing in it that only a broker may write.
-/// The records inside are not walked; see [`check_records`].
+/// The records inside are not walked; see [`check_records`]. What the checksum covers is looked at behind it, so that
+/// damage on the way is called damage.
 pub fn check(bytes: &[u8]) -> Result<Header, BatchError> {
-    let (header, batch) = first(bytes)?;
-    if batch.len() != bytes.len() {
-        return Err(BatchError::Length);
+    let header = Header::read(bytes)?;
+    if bytes.len() > header.size() {
+        return Err(BatchError::Extra);
     }
-    if header.attributes & !KNOWN_ATTRIBUTES != 0 || header.attributes & (CONTROL | TRANSACTIONAL) != 0 {
+    if header.base_offset != 0 {
+        return Err(BatchError::BaseOffset);
+    }
+    first(bytes)?;
+    if header.attributes & !(CODEC_MASK | LOG_APPEND_TIME) != 0 {
         return Err(BatchError::Attributes);
+    }
+    if header.is_log_append_time() {
+        return Err(BatchError::TimestampType);
     }
     if header.codec() > 4 {
         return Err(BatchError::Codec);
@@ -219,47 +272,23 @@ pub fn check_records(batch: &[u8]) -> Result<(), BatchError> {
     if records.next().is_some() { Err(BatchError::Record) } else { Ok(()) }
 }
 
-/// The first [`ASSIGNED`] bytes of `batch` with another base offset and leader epoch, for a vectored write that leaves
-/// the batch where it is.
-pub fn assigned_head(batch: &[u8], base_offset: i64, leader_epoch: i32) -> [u8; ASSIGNED] {
-    let mut head: [u8; ASSIGNED] = batch[..ASSIGNED].try_into().expect("a checked batch is longer");
-    head[..8].copy_from_slice(&base_offset.to_be_bytes());
-    head[12..].copy_from_slice(&leader_epoch.to_be_bytes());
-    head
-}
-
 /// Gives a finished batch another producer and sequence number and corrects its checksum: what an idempotent producer
 /// needs when a batch before this one was refused for good.
 pub fn set_producer(batch: &mut [u8], by: ProducerSequence) {
-    batch[43..51].copy_from_slice(&by.producer_id.to_be_bytes());
-    batch[51..53].copy_from_slice(&by.epoch.to_be_bytes());
-    batch[53..57].copy_from_slice(&by.base_sequence.to_be_bytes());
-    let crc = crc32c::crc32c(&batch[CRC_FROM..]);
-    batch[17..21].copy_from_slice(&crc.to_be_bytes());
+    let header = Header::read(batch).expect("the batch is finished");
+    let (head, body) = batch.split_at_mut(HEADER);
+    let ProducerSequence { producer_id, epoch: producer_epoch, base_sequence } = by;
+    let header = Header { producer_id, producer_epoch, base_sequence, ..header }.sealed(body);
+    head.copy_from_slice(&header.bytes());
 }
 
 /// Writes the batch of `header` at the end of `out` with other records, as a cleaner does: `body` is what follows the
 /// header, packed as the header's codec says, and holds `count` records with the offset deltas they had. Length, count
 /// and checksum are set; the offsets that the batch spans, and who produced it, stay.
 pub fn with_records(header: &Header, count: i32, body: &[u8], out: &mut Vec<u8>) {
-    let start = out.len();
-    out.put_i64(header.base_offset);
-    out.put_i32(i32::try_from(HEADER + body.len() - PREFIX).expect("a batch is smaller than 2 GiB"));
-    out.put_i32(header.leader_epoch);
-    out.put_u8(2);
-    out.put_u32(0);
-    out.put_i16(header.attributes);
-    out.put_i32(header.last_offset_delta);
-    out.put_i64(header.base_timestamp);
-    out.put_i64(header.max_timestamp);
-    out.put_i64(header.producer_id);
-    out.put_i16(header.producer_epoch);
-    out.put_i32(header.base_sequence);
-    out.put_i32(count);
+    let header = Header { record_count: count, ..*header }.sealed(body);
+    out.extend_from_slice(&header.bytes());
     out.extend_from_slice(body);
-    let batch = &mut out[start..];
-    let crc = crc32c::crc32c(&batch[CRC_FROM..]);
-    batch[17..21].copy_from_slice(&crc.to_be_bytes());
 }
 
 /// One record, borrowed from its batch.
@@ -267,7 +296,7 @@ pub fn with_records(header: &Header, count: i32, body: &[u8], out: &mut Vec<u8>)
 pub struct Record<'a> {
     /// Absolute offset.
     pub offset: i64,
-    /// Milliseconds since 1970.
+    /// Milliseconds since 1970: the producer's, or the broker's if its batch says so.
     pub timestamp: i64,
     /// The key, or null.
     pub key: Option<&'a [u8]>,
@@ -311,7 +340,7 @@ impl<'a> Records<'a> {
     }
 
     /// The records in `body`, which is what follows the header, unpacked.
-    pub(crate) fn within(header: Header, body: &'a [u8]) -> Self {
+    pub fn within(header: Header, body: &'a [u8]) -> Self {
         Self { reader: Reader::new(body), header, failed: false }
     }
 
@@ -322,7 +351,8 @@ impl<'a> Records<'a> {
         let mut r = Reader::new(self.reader.take(length)?);
         let encoded = whole.take(before - self.reader.remaining())?;
         let _attributes = r.u8()?;
-        let timestamp = self.header.base_timestamp.wrapping_add(r.varlong()?);
+        let produced = self.header.base_timestamp.wrapping_add(r.varlong()?);
+        let timestamp = if self.header.is_log_append_time() { self.header.max_timestamp } else { produced };
         let offset = self.header.base_offset.wrapping_add(i64::from(r.varint()?));
         let key = read_nullable(&mut r)?;
         let tail = Tail::read(r.rest())?;
@@ -362,6 +392,7 @@ pub struct ProducerSequence {
 pub struct Builder {
     start: usize,
     count: i32,
+    attributes: i16,
     base_timestamp: i64,
     max_timestamp: i64,
 }
@@ -371,7 +402,7 @@ impl Builder {
     pub fn open(out: &mut Vec<u8>, base_timestamp: i64) -> Self {
         let start = out.len();
         out.resize(start + HEADER, 0);
-        Self { start, count: 0, base_timestamp, max_timestamp: i64::MIN }
+        Self { start, count: 0, attributes: 0, base_timestamp, max_timestamp: i64::MIN }
     }
 
     /// Appends one record; headers are encoded as they come.
@@ -398,6 +429,11 @@ impl Builder {
         put_tail(out, value, headers);
         self.count += 1;
         self.max_timestamp = self.max_timestamp.max(timestamp);
+    }
+
+    /// Says that the timestamps are the broker's; all that are pushed should be the base timestamp.
+    pub fn set_log_append_time(&mut self) {
+        self.attributes |= LOG_APPEND_TIME;
     }
 
     /// Records so far.
@@ -429,27 +465,25 @@ impl Builder {
         by: Option<ProducerSequence>,
     ) -> usize {
         assert!(self.count > 0, "a batch holds at least one record");
-        let size = out.len() - self.start;
         let by = by.unwrap_or(ProducerSequence { producer_id: -1, epoch: -1, base_sequence: -1 });
-        let mut head = Vec::with_capacity(HEADER);
-        head.put_i64(base_offset);
-        head.put_i32(i32::try_from(size - PREFIX).expect("a batch is smaller than 2 GiB"));
-        head.put_i32(leader_epoch);
-        head.put_u8(2);
-        head.put_u32(0);
-        head.put_i16(0);
-        head.put_i32(self.count - 1);
-        head.put_i64(self.base_timestamp);
-        head.put_i64(self.max_timestamp);
-        head.put_i64(by.producer_id);
-        head.put_i16(by.epoch);
-        head.put_i32(by.base_sequence);
-        head.put_i32(self.count);
-        let batch = &mut out[self.start..];
-        batch[..HEADER].copy_from_slice(&head);
-        let crc = crc32c::crc32c(&batch[CRC_FROM..]);
-        batch[17..21].copy_from_slice(&crc.to_be_bytes());
-        size
+        let (head, body) = out[self.start..].split_at_mut(HEADER);
+        let header = Header {
+            base_offset,
+            batch_length: 0,
+            leader_epoch,
+            crc: 0,
+            attributes: self.attributes,
+            last_offset_delta: self.count - 1,
+            base_timestamp: self.base_timestamp,
+            max_timestamp: self.max_timestamp,
+            producer_id: by.producer_id,
+            producer_epoch: by.epoch,
+            base_sequence: by.base_sequence,
+            record_count: self.count,
+        }
+        .sealed(body);
+        head.copy_from_slice(&header.bytes());
+        header.size()
     }
 }
 
@@ -459,21 +493,26 @@ mod tests {
 
     /// Three records: a plain one, a tombstone with headers, an empty value without key.
     fn sample() -> Vec<u8> {
+        sample_at(0)
+    }
+
+    fn sample_at(base_offset: i64) -> Vec<u8> {
         let mut out = b"before".to_vec();
         let mut b = Builder::open(&mut out, 1_000);
         b.push(&mut out, 1_000, Some(b"k1"), Some(b"v1"), std::iter::empty());
         let headers = [(&b"h"[..], Some(&b"x"[..])), (b"null", None)];
         b.push(&mut out, 1_500, Some(b"k2"), None, headers.into_iter());
         b.push(&mut out, 900, None, Some(b""), std::iter::empty());
-        let size = b.close(&mut out, 42, 7, None);
+        let size = b.close(&mut out, base_offset, 7, None);
         assert_eq!(size, out.len() - 6);
         out.split_off(6)
     }
 
     #[test]
     fn a_built_batch_reads_back() {
-        let bytes = sample();
-        let header = check(&bytes).unwrap();
+        let bytes = sample_at(42);
+        let (header, whole) = first(&bytes).unwrap();
+        assert_eq!(whole, bytes);
         assert_eq!((header.base_offset, header.next_offset(), header.leader_epoch), (42, 45, 7));
         assert_eq!((header.base_timestamp, header.max_timestamp), (1_000, 1_500));
         check_records(&bytes).unwrap();
@@ -502,7 +541,8 @@ mod tests {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
             let assigned = bit / 8 < 8 || (12..16).contains(&(bit / 8));
-            assert!(assigned || check(&bad).is_err(), "bit {bit}");
+            assert!(assigned || first(&bad).is_err(), "bit {bit}");
+            assert!((12..16).contains(&(bit / 8)) || check(&bad).is_err(), "bit {bit}");
         }
     }
 
@@ -514,16 +554,39 @@ mod tests {
         }
         let mut long = good.clone();
         long.push(0);
-        assert_eq!(check(&long), Err(BatchError::Length));
+        assert_eq!(check(&long), Err(BatchError::Extra));
+        assert_eq!(check(&[sample(), sample()].concat()), Err(BatchError::Extra));
+    }
+
+    #[test]
+    fn a_header_is_written_as_it_was_read() {
+        let bytes = sample_at(42);
+        let header = Header::read(&bytes).unwrap();
+        assert_eq!(header.bytes(), bytes[..HEADER]);
+        assert_eq!(header.sealed(&bytes[HEADER..]), header);
     }
 
     #[test]
     fn assigning_an_offset_keeps_the_checksum() {
         let mut bytes = sample();
-        let head = assigned_head(&bytes, 1_000_000, 9);
-        bytes[..ASSIGNED].copy_from_slice(&head);
-        let header = check(&bytes).unwrap();
-        assert_eq!((header.base_offset, header.leader_epoch), (1_000_000, 9));
+        let header = Header { base_offset: 1_000_000, leader_epoch: 9, ..Header::read(&bytes).unwrap() };
+        bytes[..HEADER].copy_from_slice(&header.bytes());
+        assert_eq!(first(&bytes).unwrap().0, header);
+        assert_eq!(check(&bytes), Err(BatchError::BaseOffset));
+    }
+
+    #[test]
+    fn with_the_brokers_clock_every_record_has_the_time_of_the_batch() {
+        let mut bytes = sample();
+        let mut header = Header::read(&bytes).unwrap();
+        header.set_log_append_time(7_777);
+        let head = header.sealed(&bytes[HEADER..]).bytes();
+        bytes[..HEADER].copy_from_slice(&head);
+        let (header, _) = first(&bytes).unwrap();
+        assert!(header.is_log_append_time() && check(&bytes) == Err(BatchError::TimestampType));
+        assert_eq!((header.base_timestamp, header.max_timestamp), (1_000, 7_777));
+        let times: Vec<_> = Records::new(&bytes).unwrap().map(|r| r.unwrap().timestamp).collect();
+        assert_eq!(times, [7_777; 3]);
     }
 
     #[test]
@@ -548,7 +611,10 @@ mod tests {
         assert_eq!(refuse(8, &48i32.to_be_bytes()), BatchError::Length);
         assert_eq!(refuse(21, &0x20i16.to_be_bytes()), BatchError::Attributes);
         assert_eq!(refuse(21, &0x10i16.to_be_bytes()), BatchError::Attributes);
+        assert_eq!(refuse(21, &0x40i16.to_be_bytes()), BatchError::Attributes);
         assert_eq!(refuse(21, &0x80i16.to_be_bytes()), BatchError::Attributes);
+        assert_eq!(refuse(21, &0x08i16.to_be_bytes()), BatchError::TimestampType);
+        assert_eq!(refuse(0, &1i64.to_be_bytes()), BatchError::BaseOffset);
         assert_eq!(refuse(21, &5i16.to_be_bytes()), BatchError::Codec);
         assert_eq!(refuse(57, &0i32.to_be_bytes()), BatchError::Count);
         assert_eq!(refuse(57, &i32::MAX.to_be_bytes()), BatchError::Count);

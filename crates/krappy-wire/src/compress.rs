@@ -14,6 +14,10 @@ mod codecs;
 
 use crate::batch::{BatchError, HEADER, Header, Records};
 
+/// Bytes that the records of one batch may have when they are unpacked. What a client sent is not opened, by the broker
+/// or by a reader, if it would become larger: this bounds what a small batch can make of itself.
+pub const MOST: usize = 64 << 20;
+
 /// The records of a batch, compressed or not. All of them are read once before: they are as many as the header says,
 /// in order, and within the offsets that it spans, so the iterator yields no error. Fewer than the batch spans are
 /// fine: a cleaner has taken the others.
@@ -24,15 +28,35 @@ use crate::batch::{BatchError, HEADER, Header, Records};
 pub fn records<'s>(batch: &'s [u8], cap: usize, scratch: &'s mut Vec<u8>) -> Result<Records<'s>, BatchError> {
     let header = Header::read(batch)?;
     let packed = batch.get(HEADER..header.size()).ok_or(BatchError::Short)?;
-    let body = match header.codec() {
-        0 => packed,
+    records_in(&header, packed, cap, scratch)
+}
+
+/// The same of a batch whose header is not in front of its records.
+pub fn records_in<'s>(
+    header: &Header,
+    packed: &'s [u8],
+    cap: usize,
+    scratch: &'s mut Vec<u8>,
+) -> Result<Records<'s>, BatchError> {
+    let body = body(header, packed, cap, scratch)?;
+    walk(header, body)?;
+    Ok(Records::within(*header, body))
+}
+
+/// What follows the header, unpacked if need be; nobody has walked it.
+pub fn body<'s>(
+    header: &Header,
+    packed: &'s [u8],
+    cap: usize,
+    scratch: &'s mut Vec<u8>,
+) -> Result<&'s [u8], BatchError> {
+    match header.codec() {
+        0 => Ok(packed),
         codec => {
             unpack(codec, packed, cap, scratch)?;
-            scratch
+            Ok(scratch)
         }
-    };
-    walk(&header, body)?;
-    Ok(Records::within(header, body))
+    }
 }
 
 /// Reads all records once.
@@ -147,7 +171,7 @@ mod tests {
     fn a_batch_is_read_whatever_its_codec_and_with_records_missing() {
         for codec in [0, 1, 2, 3, 4] {
             let whole = sample(codec, &[]);
-            assert_eq!(batch::check(&whole).unwrap().codec(), codec);
+            assert_eq!(batch::first(&whole).unwrap().0.codec(), codec);
             assert_eq!(offsets(&whole), [42, 43, 44]);
             let thinned = sample(codec, &[42, 44]);
             let (header, _) = batch::first(&thinned).unwrap();

@@ -58,20 +58,24 @@ codes! {
     InvalidRequest = 42, "INVALID_REQUEST";
     /// A limit of the broker forbids it.
     PolicyViolation = 44, "POLICY_VIOLATION";
-    /// An idempotent producer skipped a sequence number.
+    /// An idempotent producer sent neither the next batch nor one of its last five.
     OutOfOrderSequence = 45, "OUT_OF_ORDER_SEQUENCE_NUMBER";
-    /// A batch was sent again that is older than the last five.
-    DuplicateSequence = 46, "DUPLICATE_SEQUENCE_NUMBER";
     /// A newer incarnation of this producer exists.
     InvalidProducerEpoch = 47, "INVALID_PRODUCER_EPOCH";
     /// The disk failed; the partition is fenced until a restart recovers it.
     StorageError = 56, "KAFKA_STORAGE_ERROR";
     /// The producer id is not known to this partition.
     UnknownProducerId = 59, "UNKNOWN_PRODUCER_ID";
+    /// The client knows an older leader epoch than the partition has.
+    FencedLeaderEpoch = 74, "FENCED_LEADER_EPOCH";
+    /// The client knows a newer leader epoch than the partition has.
+    UnknownLeaderEpoch = 75, "UNKNOWN_LEADER_EPOCH";
     /// The batch names a codec that is not offered.
     UnsupportedCompression = 76, "UNSUPPORTED_COMPRESSION_TYPE";
     /// A record or batch is not well formed.
     InvalidRecord = 87, "INVALID_RECORD";
+    /// No topic has this id.
+    UnknownTopicId = 100, "UNKNOWN_TOPIC_ID";
     /// The stream number is not registered on this connection.
     UnknownStream = 10_000, "UNKNOWN_STREAM";
     /// The stream number is taken on this connection.

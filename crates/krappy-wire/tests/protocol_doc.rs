@@ -8,9 +8,9 @@ use krappy_wire::codec::Reader;
 use krappy_wire::error::ErrorCode;
 use krappy_wire::frame::{HEAD, Split, split};
 use krappy_wire::native::{
-    After, Body, Get, Head, KeyState, KeysWriter, Level, Newest, PartitionInfo, PlainWriter, PublishIf,
-    PublishedPart, RecordsPart, Reply, Request, RowsWriter, Scan, Scanned, Start, TopicInfo, TopicSummary,
-    Watch, code,
+    After, Body, Change, Get, Head, KeyState, KeysWriter, Level, Newest, Op, PartitionInfo, PlainWriter,
+    PublishIf, PublishedPart, RecordsPart, Reply, Request, RowsWriter, Scan, Scanned, Start, TopicInfo,
+    TopicSummary, Watch, code,
 };
 use krappy_wire::tail::{Tail, put_tail};
 
@@ -186,6 +186,16 @@ fn every_message() -> Vec<(u16, Vec<u8>)> {
         Request::DescribeTopic { topic: "t" },
         Request::DeleteTopic { topic: "t" },
         Request::DeleteRecords { topic: "t", partition: 1, offset: -1 },
+        Request::AlterTopic {
+            topic: "t",
+            changes: vec![
+                Change { key: "a", op: Op::Set("b") },
+                Change { key: "c", op: Op::Unset },
+                Change { key: "d", op: Op::Append("e,f") },
+                Change { key: "g", op: Op::Subtract("") },
+            ],
+        },
+        Request::AddPartitions { topic: "t", count: 7 },
     ];
     let part = RecordsPart {
         partition: 1,

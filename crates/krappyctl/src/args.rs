@@ -203,6 +203,33 @@ pub enum TopicCommand {
         #[arg(required = true)]
         topics: Vec<String>,
     },
+    /// Change settings of a topic
+    #[command(after_help = "Examples:
+  krappyctl topic alter orders retention.ms=3d max.message.bytes=4MiB
+  krappyctl topic alter orders --unset retention.ms")]
+    Alter {
+        /// Name
+        topic: String,
+        /// Settings under Kafka's names
+        #[arg(value_name = "KEY=VALUE", value_parser = parse_pair, required_unless_present = "unset")]
+        config: Vec<(String, String)>,
+        /// A setting that the broker shall decide again; may be repeated
+        #[arg(long, value_name = "KEY")]
+        unset: Vec<String>,
+    },
+    /// Add partitions to a topic
+    #[command(after_help = "Examples:
+  krappyctl topic add-partitions orders 6
+  krappyctl topic add-partitions orders 6 --yes")]
+    AddPartitions {
+        /// Name
+        topic: String,
+        /// How many it shall have then
+        count: i32,
+        /// Do not ask
+        #[arg(short, long)]
+        yes: bool,
+    },
     /// Delete topics and their records
     #[command(
         visible_alias = "rm",

@@ -42,7 +42,7 @@ struct Search<'a> {
     found: u64,
     searched: u64,
     bytes: u64,
-    /// Batches that are compressed, which the client does not read.
+    /// Compressed batches that the client cannot open.
     unread: u64,
 }
 
@@ -86,7 +86,8 @@ impl Search<'_> {
         let found = if self.found == 0 { "none".into() } else { found };
         let mut text = format!("{found} of {searched} records contain {pattern:?}");
         if self.unread > 0 {
-            text += &format!(", {} compressed batches were not searched", grouped(self.unread.into()));
+            let unread = grouped(self.unread.into());
+            text += &format!(", {unread} compressed batches could not be opened");
         }
         text
     }

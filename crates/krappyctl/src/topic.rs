@@ -1,4 +1,4 @@
-//! `topic create | list | describe | delete | trim`.
+//! `topic create | list | describe | alter | add-partitions | delete | trim`.
 
 use crate::args::{Before, Format, TopicCommand};
 use crate::failure::{Failure, REFUSED, USAGE};
@@ -16,6 +16,10 @@ pub fn run(session: &Session, command: &TopicCommand, out: &mut Out) -> Result<(
         }
         TopicCommand::List => list(session, out),
         TopicCommand::Describe { topics } => describe(session, topics, out),
+        TopicCommand::Alter { topic, config, unset } => alter(session, topic, config, unset, out),
+        TopicCommand::AddPartitions { topic, count, yes } => {
+            add_partitions(session, topic, *count, *yes, out)
+        }
         TopicCommand::Delete { topics, yes } => delete(session, topics, *yes, out),
         TopicCommand::Trim { topic, partition, before, yes } => {
             trim(session, topic, *partition, *before, *yes, out)
@@ -150,6 +154,49 @@ fn as_json(info: &TopicInfo) -> Value {
 fn id_text(id: &[u8; 16]) -> String {
     let hex = crate::print::hex(id);
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
+}
+
+/// Changes settings and shows what holds then.
+fn alter(
+    session: &Session,
+    topic: &str,
+    config: &[(String, String)],
+    unset: &[String],
+    out: &mut Out,
+) -> Result<(), Failure> {
+    let set = config.iter().map(|(key, value)| (key.as_str(), Some(value.as_str())));
+    let changes: Vec<_> = set.chain(unset.iter().map(|key| (key.as_str(), None))).collect();
+    session.admin().alter_topic(topic, &changes).map_err(|e| session.about(topic, e))?;
+    let info = session.describe(topic)?;
+    let mut table = Table::new(&[
+        ("topic", Kind::Text),
+        ("setting", Kind::Text),
+        ("value", Kind::Text),
+        ("from", Kind::Text),
+    ]);
+    for setting in info.settings.iter().filter(|s| changes.iter().any(|(key, _)| *key == s.name)) {
+        table.row(vec![json!(topic), json!(setting.name), json!(setting.value), json!(setting.source)]);
+    }
+    table.print(session.format, out)
+}
+
+fn add_partitions(
+    session: &Session,
+    topic: &str,
+    count: i32,
+    yes: bool,
+    out: &mut Out,
+) -> Result<(), Failure> {
+    let info = session.describe(topic)?;
+    let compacted = info.settings.iter().any(|s| s.name == "cleanup.policy" && s.value.contains("compact"));
+    // What a key has there already stays where it is, and is not found by its key any more.
+    if compacted && !yes {
+        confirm(&format!("move keys of compacted {topic} to other partitions without their values"), topic)?;
+    }
+    session.admin().add_partitions(topic, count).map_err(|e| session.about(topic, e))?;
+    let mut table = Table::new(&[("topic", Kind::Text), ("partitions", Kind::Number)]);
+    table.row(vec![json!(topic), json!(count)]);
+    table.print(session.format, out)
 }
 
 fn delete(session: &Session, topics: &[String], yes: bool, out: &mut Out) -> Result<(), Failure> {

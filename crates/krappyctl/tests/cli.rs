@@ -240,7 +240,7 @@ fn a_stranger_and_a_silent_listener_are_told_apart() {
 }
 
 #[test]
-fn topics_are_created_listed_described_trimmed_and_deleted() {
+fn topics_are_created_listed_described_trimmed_altered_and_deleted() {
     let broker = Broker::ephemeral();
     broker.out(&["topic", "create", "orders", "payments", "-p", "3", "-c", "retention.ms=3600000"]);
     let again = broker.ctl(&["topic", "create", "orders"]);
@@ -263,6 +263,22 @@ fn topics_are_created_listed_described_trimmed_and_deleted() {
     broker.produce(&["orders", "-p", "0"], b"a\nb\nc\n");
     broker.out(&["topic", "trim", "orders", "-p", "0", "--before", "2", "--yes"]);
     assert_eq!(broker.out(&["consume", "orders/0", "-o", "start", "-e"]), b"c\n");
+
+    broker.out(&["topic", "add-partitions", "orders", "4"]);
+    let fewer = broker.ctl(&["topic", "add-partitions", "orders", "2"]);
+    assert_eq!(fewer.status.code(), Some(1));
+    let changed = broker.out(&[
+        "topic",
+        "alter",
+        "orders",
+        "segment.bytes=4MiB",
+        "--unset",
+        "retention.ms",
+        "--format",
+        "csv",
+    ]);
+    let expected = "topic,setting,value,from\norders,retention.ms,604800000,default\norders,segment.bytes,4194304,topic\n";
+    assert_eq!(text(&changed), expected);
 
     let asked = broker.ctl(&["topic", "delete", "orders"]);
     assert_eq!(asked.status.code(), Some(2), "nobody can answer a question here");

@@ -222,11 +222,6 @@ impl Queue {
         batch.sent = None;
         lane.hold = true;
         match error.code() {
-            // It is older than the last five, so it is stored; where, the broker no longer knows.
-            Some(ErrorCode::DuplicateSequence) if idempotent => {
-                let level = self.limits.acks;
-                return Some(self.remove(partition, index).deliver(partition as i32, -1, level));
-            }
             // It follows a batch that is not settled, or was given up; it will be in order when that is mended.
             Some(ErrorCode::OutOfOrderSequence) if idempotent && (index > 0 || lane.expected.is_some()) => {
                 batch.uncertain = false;

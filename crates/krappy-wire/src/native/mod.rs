@@ -5,11 +5,12 @@
 //! connection; the client chooses its number, so requests may follow their registration without waiting for the reply.
 //! Stream 0 is the connection itself. Replies carry the correlation of their request and may overtake one another.
 //!
-//! Reading order: this file (codes, and what several messages share), `plain` (records one by one), `request`, `reply`,
-//! then for compacted topics `rows` (records by key) and `keyed` (their messages).
+//! Reading order: this file (codes, and what several messages share), `plain` (records one by one), `change` (of a
+//! setting), `request`, `reply`, then for compacted topics `rows` (records by key) and `keyed` (their messages).
 //!
 //! Invariant: decoding allocates in proportion to the bytes given, never to a declared count.
 
+mod change;
 mod keyed;
 mod plain;
 mod reply;
@@ -18,6 +19,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 
+pub use change::{Change, Op};
 pub use keyed::{After, Get, KeyState, Newest, PublishIf, Scan, Scanned, Watch};
 pub use plain::{PlainRecord, PlainRecords, PlainWriter};
 pub use reply::{
@@ -49,6 +51,8 @@ pub mod code {
     pub const DESCRIBE_TOPIC: u16 = 0x12;
     pub const DELETE_TOPIC: u16 = 0x13;
     pub const DELETE_RECORDS: u16 = 0x14;
+    pub const ALTER_TOPIC: u16 = 0x15;
+    pub const ADD_PARTITIONS: u16 = 0x16;
     /// Reserved: group offsets (0x20-0x2f).
     pub const COMMIT: u16 = 0x20;
     // Keyed requests (0x30-0x3f); the rest is reserved.

@@ -192,7 +192,7 @@ pub struct TopicInfo<'a> {
 }
 
 /// A partition of a described topic.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PartitionInfo {
     /// First offset that still exists.
     pub log_start: i64,

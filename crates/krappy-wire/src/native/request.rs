@@ -1,6 +1,6 @@
 //! What a client may ask.
 
-use super::{Get, Head, Level, PlainRecords, PublishIf, Scan, Start, Watch, code, read_bool};
+use super::{Change, Get, Head, Level, PlainRecords, PublishIf, Scan, Start, Watch, code, read_bool};
 use crate::codec::{Malformed, Reader, Writer};
 use crate::frame;
 
@@ -97,6 +97,20 @@ pub enum Request<'a> {
         /// The new log start offset; -1 is the high watermark.
         offset: i64,
     },
+    /// Changes settings of a topic.
+    AlterTopic {
+        /// Its name.
+        topic: &'a str,
+        /// In order.
+        changes: Vec<Change<'a>>,
+    },
+    /// Adds partitions to a topic.
+    AddPartitions {
+        /// Its name.
+        topic: &'a str,
+        /// How many it shall have then.
+        count: i32,
+    },
     /// Asks for the newest records of keys. Needs no registration.
     Get(Get<'a>),
     /// Asks for the newest records of a range of keys. Needs no registration.
@@ -126,8 +140,8 @@ impl Body<'_> {
     }
 }
 
-/// Most settings of one CreateTopic; more are malformed. An empty setting is 4 bytes on the wire and 32 in memory, so
-/// without a bound a large frame would cost many times its size.
+/// Most settings of one CreateTopic or AlterTopic; more are malformed. An empty setting is 4 bytes on the wire and 32
+/// in memory, so without a bound a large frame would cost many times its size.
 pub const MAX_SETTINGS: u16 = 256;
 
 impl<'a> Request<'a> {
@@ -180,6 +194,10 @@ impl<'a> Request<'a> {
             code::DELETE_RECORDS => {
                 Request::DeleteRecords { topic: r.string()?, partition: r.i32()?, offset: r.i64()? }
             }
+            code::ALTER_TOPIC => {
+                Request::AlterTopic { topic: r.string()?, changes: Change::read_all(&mut r)? }
+            }
+            code::ADD_PARTITIONS => Request::AddPartitions { topic: r.string()?, count: r.i32()? },
             code::GET => Request::Get(Get::read(&mut r)?),
             code::SCAN => Request::Scan(Scan::read(&mut r)?),
             code::WATCH => Request::Watch(Watch::read(&mut r)?),
@@ -208,6 +226,8 @@ impl<'a> Request<'a> {
             Request::DescribeTopic { .. } => code::DESCRIBE_TOPIC,
             Request::DeleteTopic { .. } => code::DELETE_TOPIC,
             Request::DeleteRecords { .. } => code::DELETE_RECORDS,
+            Request::AlterTopic { .. } => code::ALTER_TOPIC,
+            Request::AddPartitions { .. } => code::ADD_PARTITIONS,
             Request::Get(_) => code::GET,
             Request::Scan(_) => code::SCAN,
             Request::Watch(_) => code::WATCH,
@@ -272,6 +292,14 @@ impl<'a> Request<'a> {
                 out.put_string(topic);
                 out.put_i32(*partition);
                 out.put_i64(*offset);
+            }
+            Request::AlterTopic { topic, changes } => {
+                out.put_string(topic);
+                Change::put_all(changes, out);
+            }
+            Request::AddPartitions { topic, count } => {
+                out.put_string(topic);
+                out.put_i32(*count);
             }
             Request::Get(get) => get.put(out),
             Request::Scan(scan) => scan.put(out),

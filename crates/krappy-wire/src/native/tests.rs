@@ -75,6 +75,16 @@ fn requests<'a>(w: &'a PlainWriter, keyed: &'a Keyed) -> Vec<Request<'a>> {
         Request::DescribeTopic { topic: "t" },
         Request::DeleteTopic { topic: "t" },
         Request::DeleteRecords { topic: "t", partition: 1, offset: -1 },
+        Request::AlterTopic {
+            topic: "t",
+            changes: vec![
+                Change { key: "a", op: Op::Set("b") },
+                Change { key: "c", op: Op::Unset },
+                Change { key: "d", op: Op::Append("e,f") },
+                Change { key: "g", op: Op::Subtract("") },
+            ],
+        },
+        Request::AddPartitions { topic: "t", count: 7 },
         Request::Get(Get {
             topic: "t",
             partition: -1,

@@ -1,0 +1,132 @@
+#!/usr/bin/env bash
+# Kafka's command line tools through what each client is put through: see tests/clients/run.sh. CLASSPATH leads to them.
+# Those that need a consumer group (kafka-consumer-perf-test, kafka-verifiable-consumer) are left out.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+client=tools
+source "$here/../steps.sh"
+
+run() {
+    timeout 60 java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dlog4j2.level=OFF "$@"
+}
+tool() {
+    local name=$1
+    shift
+    run "org.apache.kafka.tools.$name" --bootstrap-server "$BROKER" "$@"
+}
+topics() { tool TopicCommand "$@"; }
+configs() { run kafka.admin.ConfigCommand --bootstrap-server "$BROKER" "$@"; }
+offsets() { tool GetOffsetShell --topic "$@"; }
+send() { tool ConsoleProducer --topic "$@"; }
+read_all() { tool consumer.ConsoleConsumer --partition 0 --offset earliest --timeout-ms 20000 --topic "$@" 2>err; }
+
+scenario_console() {
+    seq 1000 >sent
+    send "$1" <sent
+    read_all "$1" --max-messages 1000 >back
+    cmp sent back
+    equal "$(tool consumer.ConsoleConsumer --partition 0 --offset 57 --max-messages 1 --topic "$1" 2>err)" 58
+}
+
+scenario_console_codecs() {
+    seq 1000 >sent
+    for codec in gzip snappy lz4 zstd; do
+        send "$1-$codec" --compression-codec "$codec" <sent
+        read_all "$1-$codec" --max-messages 1000 >back
+        cmp sent back
+    done
+}
+
+scenario_console_keys() {
+    printf 'a:1,b:2\tkey\tvalue\nc:3\tkey\tNULL\n' |
+        send "$1" --property parse.key=true --property parse.headers=true --property null.marker=NULL
+    read_all "$1" --max-messages 2 --property print.key=true --property print.headers=true >back
+    printf 'a:1,b:2\tkey\tvalue\nc:3\tkey\tnull\n' | cmp - back
+}
+
+scenario_topics() {
+    topics --create --topic "$1" --partitions 3 --config retention.ms=1000000
+    topics --list >list
+    grep -qx "$1" list
+    topics --describe --topic "$1" >described
+    grep -q 'PartitionCount: 3.*Configs:.*retention.ms=1000000' described
+    equal "$(grep -c 'Leader: 1' described)" 3
+    must_say "TopicExistsException" topics --create --topic "$1"
+    topics --alter --topic "$1" --partitions 5
+    topics --describe --topic "$1" >described
+    grep -q 'PartitionCount: 5' described
+    topics --delete --topic "$1"
+    must_say "does not exist as expected" topics --describe --topic "$1"
+}
+
+scenario_configs() {
+    topics --create --topic "$1"
+    configs --alter --topic "$1" --add-config 'retention.ms=1234567,cleanup.policy=[compact,delete]'
+    configs --describe --topic "$1" >described
+    grep -q 'retention.ms=1234567' described
+    grep -q 'cleanup.policy=compact,delete' described
+    configs --alter --topic "$1" --delete-config retention.ms
+    configs --describe --topic "$1" >described
+    ! grep -q 'retention.ms' described
+    must_say "InvalidConfigurationException" configs --alter --topic "$1" --add-config retention.ms=soon
+    configs --describe --all --topic "$1" >described
+    grep -q 'max.message.bytes=1048588' described
+}
+
+scenario_get_offsets() {
+    topics --create --topic "$1" --partitions 2
+    equal "$(offsets "$1")" "$(printf '%s:0:0\n%s:1:0' "$1" "$1")"
+    seq 10 | send "$1-one"
+    equal "$(offsets "$1-one")" "$1-one:0:10"
+    equal "$(offsets "$1-one" --time earliest)" "$1-one:0:0"
+    equal "$(offsets "$1-one" --time 0)" "$1-one:0:0"
+}
+
+scenario_delete_records() {
+    seq 10 | send "$1"
+    echo "{\"version\": 1, \"partitions\": [{\"topic\": \"$1\", \"partition\": 0, \"offset\": 4}]}" >wish.json
+    must_say "low_watermark: 4" tool DeleteRecordsCommand --offset-json-file wish.json
+    equal "$(offsets "$1" --time earliest)" "$1:0:4"
+    equal "$(read_all "$1" --max-messages 6)" "$(seq 5 10)"
+}
+
+scenario_producer_perf_test() {
+    for codec in none lz4; do
+        run org.apache.kafka.tools.ProducerPerformance --topic "$1" --num-records 20000 --record-size 100 \
+            --throughput -1 --producer-props bootstrap.servers="$BROKER" compression.type="$codec" >report
+        grep -q '^20000 records sent, .*99.9th' report
+    done
+    equal "$(offsets "$1")" "$1:0:40000"
+}
+
+scenario_verifiable_producer() {
+    tool VerifiableProducer --topic "$1" --max-messages 1000 --acks -1 >report
+    grep -q '"sent":1000,"acked":1000' report
+}
+
+scenario_looking() {
+    seq 10 | send "$1"
+    tool BrokerApiVersionsCommand >report
+    grep -q 'Produce(0): 0 to ' report
+    must_say "Cluster ID" run org.apache.kafka.tools.ClusterTool cluster-id --bootstrap-server "$BROKER"
+    tool LogDirsCommand --describe --topic-list "$1" >report
+    grep -q "\"partition\":\"$1-0\",\"size\":[1-9]" report
+    tool TransactionsCommand describe-producers --topic "$1" --partition 0 >report
+    equal "$(sed -n 2p report | awk '{print $4}')" 9
+}
+
+# No loss, no duplicate, and order is kept.
+scenario_crash() {
+    topics --create --topic "$1"
+    seq -f 'a line that is long enough for many batches %.0f' 300000 >sent
+    send "$1" <sent 2>err &
+    local producer=$!
+    until grep -q ":[0-9]*[1-9][0-9]*\$" <(offsets "$1"); do kill -0 "$producer"; done
+    kill_broker
+    wait "$producer"
+    read_all "$1" --max-messages 300000 >back
+    cmp sent back
+    equal "$(offsets "$1")" "$1:0:300000"
+}
+
+run_scenarios "$@"
