@@ -4,7 +4,8 @@
 //! the commented file and the manual all come from it, so none of them can differ from what the broker does.
 //!
 //! [`value`] reads and writes single values, [`topic`] holds the settings that a topic may have of its own,
-//! [`mod@load`] decides which source wins, [`text`] writes it all down for people, and [`line`] for clients that ask.
+//! [`mod@load`] decides which source wins, [`text`] writes it all down for people, and [`mod@line`] for clients that
+//! ask.
 
 pub mod line;
 pub mod load;

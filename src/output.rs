@@ -12,6 +12,9 @@ use crate::chunk::{Buffers, Chunk};
 const PARTS: usize = 64;
 /// A gathering buffer larger than this is not kept by an idle connection.
 const KEPT: usize = 256;
+/// A gathering buffer that has grown to this size is queued, and another one begun: one that grew on would take twice
+/// the memory of what a slow client has not taken, and be copied to do so.
+const GATHERED: usize = 64 << 10;
 
 /// The output side of one connection.
 #[derive(Debug, Default)]
@@ -48,18 +51,25 @@ impl Piece {
 impl Output {
     /// The buffer that small replies are appended to.
     pub fn gather(&mut self) -> &mut Vec<u8> {
+        if self.tail.len() >= GATHERED {
+            self.queue_tail();
+        }
         &mut self.tail
     }
 
     /// Queues a chunk behind everything put so far.
     pub fn push_chunk(&mut self, chunk: Chunk) {
+        self.queue_tail();
+        self.queued += chunk.len();
+        self.queue.push_back(Piece::Chunk(chunk));
+    }
+
+    fn queue_tail(&mut self) {
         if self.tail.len() > self.tail_sent {
             self.queued += self.tail.len() - self.tail_sent;
             let bytes = std::mem::take(&mut self.tail);
             self.queue.push_back(Piece::Small { bytes, sent: std::mem::take(&mut self.tail_sent) });
         }
-        self.queued += chunk.len();
-        self.queue.push_back(Piece::Chunk(chunk));
     }
 
     /// Bytes that have not left.
@@ -214,6 +224,34 @@ mod tests {
             assert_eq!(output.unsent(), 500);
             assert!(output.tail.len() <= 1_100, "{} bytes kept", output.tail.len());
         }
+    }
+
+    #[test]
+    fn what_a_slow_client_has_not_taken_costs_little_more_than_its_bytes() {
+        let mut output = Output::default();
+        let mut pool = Buffers::new(0);
+        let mut taken = Vec::new();
+        for n in 0..40_000u32 {
+            output.gather().extend_from_slice(&[n as u8; 100]);
+            if n % 4 == 0 {
+                let before = taken.len();
+                let mut slow = Slow { taken: std::mem::take(&mut taken), step: 300, blocked: true };
+                output.drain(&mut slow, &mut pool, &mut 0).unwrap();
+                taken = slow.taken;
+                assert_eq!(taken.len(), before + 300.min(taken.len() - before));
+            }
+            let held: usize = output.tail.capacity()
+                + output
+                    .queue
+                    .iter()
+                    .map(|p| if let Piece::Small { bytes, .. } = p { bytes.capacity() } else { 0 })
+                    .sum::<usize>();
+            assert!(held <= 2 * output.unsent() + 4 * GATHERED, "{held} bytes for {}", output.unsent());
+        }
+        assert!(output.unsent() > 10 * GATHERED);
+        let mut rest = Slow { taken, step: usize::MAX, blocked: true };
+        while !output.drain(&mut rest, &mut pool, &mut 0).unwrap() {}
+        assert!(rest.taken.chunks(100).enumerate().all(|(n, bytes)| bytes == [n as u8; 100]));
     }
 
     #[test]

@@ -152,7 +152,7 @@ fn first_screen(data_dir: &Path, state: &str, listening: &[String], ms: f64) -> 
     format!(
         "krappy {version}  one process, one poll loop; an ack means on disk
   data     {}   {state}
-  listen   {}   krappy's own protocol (docs/PROTOCOL.md)
+  listen   {}   krappy's own clients and Kafka's (docs/KAFKA.md)
 ready in {ms:.1} ms
 
 try, in another terminal (krappyctl is: cargo run --release -p krappyctl --):

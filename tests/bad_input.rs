@@ -8,9 +8,9 @@ use std::io::Write;
 use std::thread::sleep;
 use std::time::Duration;
 
-use common::client::{Answer, Got, any_frame, batch_of, encode, plain, poll, prepared};
+use common::client::{Answer, Got, any_frame, batch_of, crc32c, encode, plain, poll, prepared};
 use common::{Broker, Client, TempDir, eventually, kib, os};
-use krappy_wire::batch::{self, ProducerSequence};
+use krappy_wire::batch::ProducerSequence;
 use krappy_wire::error::ErrorCode as E;
 use krappy_wire::native::{Body, Change, Level, Op, PlainWriter, Request, Start, code};
 
@@ -330,7 +330,8 @@ fn delete_records(partition: i32, offset: i64) -> Vec<u8> {
 fn changed(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut bytes = batch_of(&[b"value"], None);
     change(&mut bytes);
-    batch::set_producer(&mut bytes, ProducerSequence { producer_id: -1, epoch: -1, base_sequence: -1 });
+    let crc = crc32c(&bytes[21..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
     bytes
 }
 
@@ -349,12 +350,12 @@ fn batches() -> Vec<Row> {
         ("a good batch", good.clone(), Want::Reply(code::PUBLISHED)),
         ("N8 a flipped bit in a record", broken(good.len() - 2), Want::Error(E::CorruptMessage)),
         ("N8 a flipped bit in the checksum", broken(17), Want::Error(E::CorruptMessage)),
-        ("a length one too large", broken(11), Want::Error(E::CorruptMessage)),
+        ("a length one too small", broken(11), Want::Error(E::InvalidRecord)),
         ("no bytes at all", vec![], Want::Error(E::CorruptMessage)),
         ("60 bytes", good[..60].to_vec(), Want::Error(E::CorruptMessage)),
         ("a batch cut short", good[..good.len() - 1].to_vec(), Want::Error(E::CorruptMessage)),
-        ("K16 a byte behind the batch", [&good[..], b"x"].concat(), Want::Error(E::CorruptMessage)),
-        ("two batches", good.repeat(2), Want::Error(E::CorruptMessage)),
+        ("K16 a byte behind the batch", [&good[..], b"x"].concat(), Want::Error(E::InvalidRecord)),
+        ("two batches", good.repeat(2), Want::Error(E::InvalidRecord)),
         (
             "a length of 2^31-1",
             changed(|b| b[8..12].copy_from_slice(&i32::MAX.to_be_bytes())),

@@ -266,7 +266,7 @@ fn headers_agree(key: ApiKey, version: i16, what: &str) {
 }
 
 #[test]
-fn a_message_that_is_cut_short_or_too_long_is_refused() {
+fn a_message_that_is_cut_short_is_refused_and_so_is_an_answer_that_is_too_long() {
     let mut dice = Dice(3);
     each(|kind, version| {
         for _ in 0..DAMAGED {
@@ -277,7 +277,13 @@ fn a_message_that_is_cut_short_or_too_long_is_refused() {
             }
             bytes.push(0);
             let longer = (kind.read_by_us)(kind.key, version, &bytes);
-            assert_eq!(longer, Err(Refused::Malformed(Malformed::Trailing)), "{}", kind.name);
+            if kind.name.ends_with("Request") {
+                // librdkafka sends bytes behind the last field, and Kafka does not mind.
+                bytes.pop();
+                assert_eq!(longer.as_ref(), Ok(&bytes), "{}", kind.name);
+            } else {
+                assert_eq!(longer, Err(Refused::Malformed(Malformed::Trailing)), "{}", kind.name);
+            }
         }
     });
 }

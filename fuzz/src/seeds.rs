@@ -21,9 +21,9 @@ use krappy_wire::batch::{Builder, ProducerSequence};
 use krappy_wire::compress;
 use krappy_wire::frame::{self, HEAD};
 use krappy_wire::native::{
-    After, Body, Change, Get, Head, KeyState, KeysWriter, Level, Newest, Op, PartitionInfo, PlainWriter, PublishIf,
-    PublishedPart, RecordsPart, Reply, Request, RowsWriter, Scan, Scanned, Start, TopicInfo, TopicSummary,
-    Watch,
+    After, Body, Change, Get, Head, KeyState, KeysWriter, Level, Newest, Op, PartitionInfo, PlainWriter,
+    PublishIf, PublishedPart, RecordsPart, Reply, Request, RowsWriter, Scan, Scanned, Start, TopicInfo,
+    TopicSummary, Watch,
 };
 use krappy_wire::tail::{Tail, put_tail};
 

@@ -99,7 +99,8 @@ impl Broker {
         if failed && !fetch.every {
             return Outcome::Answer(fetch.wants.iter().filter_map(|want| self.look(want).err()).collect());
         }
-        if !failed && !last_try && available < u64::from(fetch.min_bytes) {
+        let nothing_wanted = fetch.wants.is_empty();
+        if !failed && !last_try && !nothing_wanted && available < u64::from(fetch.min_bytes) {
             return Outcome::NotEnough;
         }
         if available == 0 && !fetch.every {

@@ -96,7 +96,10 @@ impl Conn {
             // event, so the end must be read.
             Fill::Bytes { drained, .. } => self.readable = !drained || self.hung_up,
             Fill::WouldBlock => self.readable = false,
-            Fill::End => self.ended = true,
+            Fill::End => {
+                self.ended = true;
+                self.spoken.client_ended();
+            }
         }
         Ok(fill)
     }

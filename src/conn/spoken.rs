@@ -107,6 +107,13 @@ impl Spoken {
         }
     }
 
+    /// The client has finished sending.
+    pub fn client_ended(&mut self) {
+        if let Spoken::Kafka(session) = self {
+            session.client_ended();
+        }
+    }
+
     /// Nothing more is parsed; what is owed is still sent.
     pub fn close(&mut self) {
         match self {

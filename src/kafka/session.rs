@@ -21,6 +21,8 @@ use crate::output::Output;
 
 /// The key of Produce.
 const PRODUCE: i16 = 0;
+/// The key of Fetch.
+const FETCH: i16 = 1;
 /// Bits of a slot that number the parts of a request; the rest numbers the request.
 const PART_BITS: u32 = 20;
 /// Bytes of the length in front of each request.
@@ -82,6 +84,14 @@ impl Session {
     /// Whether the request at the front of the input must wait for an answer to leave.
     pub fn is_blocked(&self) -> bool {
         self.blocked
+    }
+
+    /// The client has finished sending. As in Kafka a fetch that waits is given up with it; what else is owed is sent.
+    pub fn client_ended(&mut self) {
+        if self.owed.front().is_some_and(|owed| owed.key == FETCH) {
+            self.owed.clear();
+            self.closing = true;
+        }
     }
 
     /// Takes the next step with the request at the front of `input`.

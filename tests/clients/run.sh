@@ -78,7 +78,7 @@ command_of() {
         local folder
         folder=$(folder_of "$1")
         echo "java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dlog4j2.level=OFF" \
-            "-cp $(home_of "$folder")/classes:$(jars_of "$folder") Scenarios"
+            "-cp $(classes_of "$folder"):$(jars_of "$folder") Scenarios"
         ;;
     tools) echo "env CLASSPATH=$(jars_of oracle) $here/java/tools.sh" ;;
     esac
@@ -139,9 +139,14 @@ install_jars() {
             -DincludeScope=runtime -DoutputDirectory="$home" >&2
         touch "$home/complete"
     fi
-    if [ ! "$home/classes/Scenarios.class" -nt "$here/java/Scenarios.java" ]; then
-        javac -d "$home/classes" -cp "$(jars_of "$1")" "$here/java/Scenarios.java"
-    fi
+    local classes
+    classes=$(classes_of "$1")
+    [ -e "$classes/Scenarios.class" ] || javac -d "$classes" -cp "$(jars_of "$1")" "$here/java/Scenarios.java"
+}
+
+# Where the scenarios are compiled to, new whenever they change.
+classes_of() {
+    echo "$(home_of "$1")/classes-$(sha256sum "$here/java/Scenarios.java" | cut -c1-16)"
 }
 
 jars_of() {

@@ -319,6 +319,13 @@ pub fn prepared(stream: u32, correlation: u32, acks: Level, batch: &[u8]) -> Vec
     encode(stream, correlation, &Request::Publish { acks, partition: 0, body: Body::Batch(batch) })
 }
 
+/// The checksum of a batch, over what follows it: CRC-32C, bit by bit, so that it can be given to bytes that are no
+/// batch.
+pub fn crc32c(bytes: &[u8]) -> u32 {
+    let shift = |crc: u32| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
+    !bytes.iter().fold(!0, |crc, &byte| (0..8).fold(crc ^ u32::from(byte), |crc, _| shift(crc)))
+}
+
 /// A batch with these values.
 pub fn batch_of(values: &[&[u8]], by: Option<ProducerSequence>) -> Vec<u8> {
     let mut bytes = Vec::new();

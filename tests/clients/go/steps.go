@@ -353,8 +353,9 @@ func crash(c Client, topic string) {
 	}
 	due := []int{len(sent) / 4, len(sent) / 2}
 	got(c.Send(topic, sent, How{Acks: "all", Idempotent: true, Acknowledged: func(done int) {
-		if len(due) > 0 && done >= due[0] && killBroker() {
+		if len(due) > 0 && done >= due[0] {
 			due = due[1:]
+			killBroker()
 		}
 	}}))
 	check(len(due) == 0, "the broker was not killed twice")
@@ -370,16 +371,16 @@ func crash(c Client, topic string) {
 
 var killed int
 
-// SIGKILL. Whoever started the broker starts it again, on the same port and data. False if that has yet to happen, which
-// a library that tells late what it knows for long may not have noticed.
-func killBroker() bool {
-	pid := got(strconv.Atoi(strings.TrimSpace(string(got(os.ReadFile(os.Getenv("BROKER_PID")))))))
-	if pid == killed {
-		return false
-	}
+// SIGKILL. Whoever started the broker starts it again, on the same port and data. If that has yet to happen it waits for
+// it, because a library may tell late what was acknowledged before the kill.
+func killBroker() {
+	pid := killed
+	soon("the broker is not started again", func() bool {
+		pid = got(strconv.Atoi(strings.TrimSpace(string(got(os.ReadFile(os.Getenv("BROKER_PID")))))))
+		return pid != killed
+	})
 	must(syscall.Kill(pid, syscall.SIGKILL))
 	killed = pid
-	return true
 }
 
 func numbered(count int, partition int32) []Record {
@@ -405,7 +406,7 @@ func hasPartitions(c Client, topic string, count int) {
 
 // soon waits until it is so: Apache Kafka changes its metadata a little after it has confirmed a change.
 func soon(otherwise string, question func() bool) {
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(20 * time.Second)
 	for !question() {
 		check(time.Now().Before(deadline), "%s", otherwise)
 	}

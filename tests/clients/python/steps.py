@@ -267,8 +267,9 @@ def crash(client, topic):
 
     def acknowledged(done):
         nonlocal due
-        if due is not None and done >= due and kill_broker():
+        if due is not None and done >= due:
             due = next(kills)
+            kill_broker()
 
     client.send(topic, sent, acks="all", idempotence=True, acknowledged=acknowledged)
     assert due is None, "the broker was not killed twice"
@@ -281,7 +282,7 @@ def crash(client, topic):
 
 def soon(question) -> bool:
     """Whether the answer becomes yes: Apache Kafka changes its metadata a little after it has confirmed a change."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 20
     while True:
         try:
             if question() or time.monotonic() > deadline:
@@ -294,19 +295,20 @@ def soon(question) -> bool:
 killed = None
 
 
-def kill_broker() -> bool:
+def kill_broker():
     """SIGKILL. Whoever started the broker starts it again, on the same port and data.
 
-    False if that has yet to happen, which a library that tells late what it knows for long may not have noticed.
+    If that has yet to happen it waits for it: a library may tell late what was acknowledged before the kill.
     """
     global killed
+    assert soon(lambda: broker_pid() != killed), "the broker is not started again"
+    killed = broker_pid()
+    os.kill(killed, signal.SIGKILL)
+
+
+def broker_pid() -> int:
     with open(BROKER_PID, encoding="ascii") as file:
-        pid = int(file.read())
-    if pid == killed:
-        return False
-    os.kill(pid, signal.SIGKILL)
-    killed = pid
-    return True
+        return int(file.read())
 
 
 @contextlib.contextmanager
