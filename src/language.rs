@@ -50,6 +50,6 @@ pub enum Step<'a> {
     Handled(usize),
     /// The frame at the front is not whole; it needs this many bytes in all.
     Partial(usize),
-    /// The frame at the front may not begin before a reply of the broker has come.
-    Blocked,
+    /// There is nothing to parse, or the frame at the front may not begin before a reply of the broker has come.
+    Nothing,
 }

@@ -16,9 +16,9 @@ use crate::api::{ConnId, Reply, ReplyTo};
 use crate::broker::{Broker, Taken};
 use crate::chunk::Buffers;
 use crate::config::Limits;
+use crate::conn::Conn;
 use crate::conn::input::Fill;
-use crate::conn::{Conn, Next};
-use crate::language::{Address, Greeting};
+use crate::language::{Address, Greeting, Step};
 use crate::time::{Now, Time};
 use crate::timers::Timers;
 use crate::worker::{Done, Job};
@@ -230,7 +230,7 @@ impl<S: Stream> Server<S> {
                 return true;
             }
             match client.conn.next_request(&self.limits, &self.greeting) {
-                Ok(Next::Request { slot, request, consumed }) => {
+                Ok(Step::Request { slot, request, consumed }) => {
                     let to = ReplyTo { conn: client.id, slot };
                     if self.broker.handle(to, request, now) == Taken::Later {
                         client.set_aside = true;
@@ -242,7 +242,7 @@ impl<S: Stream> Server<S> {
                         self.deliver(now);
                     }
                 }
-                Ok(Next::Requests { slot, requests, consumed }) => {
+                Ok(Step::Requests { slot, requests, consumed }) => {
                     let (conn, all, mut count) = (client.id, requests.len(), 0);
                     for request in requests {
                         let to = ReplyTo { conn, slot: slot + count as u64 };
@@ -263,12 +263,12 @@ impl<S: Stream> Server<S> {
                         return false;
                     }
                 }
-                Ok(Next::Handled(consumed)) => client.conn.consumed(consumed, now),
-                Ok(Next::Partial(need)) => {
+                Ok(Step::Handled(consumed)) => client.conn.consumed(consumed, now),
+                Ok(Step::Partial(need)) => {
                     client.conn.expect(need);
                     return true;
                 }
-                Ok(Next::Nothing) => return true,
+                Ok(Step::Nothing) => return true,
                 Err(violation) => {
                     let (number, peer) = (client.id.generation, client.stream.peer());
                     log::info!("connection {number} from {peer} is closed: {}", violation.0);

@@ -11,7 +11,7 @@ pub mod spoken;
 
 use std::io::{self, Read, Write};
 
-use crate::api::{Reply, Request};
+use crate::api::Reply;
 use crate::chunk::Buffers;
 use crate::config::Limits;
 use crate::language::{Address, Greeting, Step, Violation};
@@ -22,35 +22,6 @@ use spoken::Spoken;
 
 /// Unsent bytes up to which the next fetch of a subscription is issued.
 const READ_AHEAD: usize = 1 << 20;
-
-/// What [`Conn::next_request`] came to.
-#[derive(Debug)]
-pub enum Next<'a> {
-    /// A request; tell with [`Conn::taken`] if the broker took it.
-    Request {
-        /// Comes back with the reply.
-        slot: u64,
-        /// The request.
-        request: Request<'a>,
-        /// To be given to [`Conn::taken`].
-        consumed: usize,
-    },
-    /// Several, asked for by one frame; tell with [`Conn::taken_some`] how many the broker took.
-    Requests {
-        /// Comes back with the first reply; the others have the numbers that follow.
-        slot: u64,
-        /// The requests, in order.
-        requests: Vec<Request<'a>>,
-        /// To be given to [`Conn::consumed`] when all were taken.
-        consumed: usize,
-    },
-    /// A frame was dealt with here; give this to [`Conn::consumed`].
-    Handled(usize),
-    /// The frame at the front needs this many bytes in all; give it to [`Conn::expect`].
-    Partial(usize),
-    /// There is nothing to parse.
-    Nothing,
-}
 
 /// One client without its socket.
 #[derive(Debug)]
@@ -110,19 +81,13 @@ impl Conn {
         &'a mut self,
         limits: &'a Limits,
         greeting: &'a Greeting,
-    ) -> Result<Next<'a>, Violation> {
+    ) -> Result<Step<'a>, Violation> {
         let bytes = self.input.bytes();
         let may_fetch = self.may_fetch();
         if bytes.is_empty() && !(may_fetch && self.spoken.has_ready()) {
-            return Ok(Next::Nothing);
+            return Ok(Step::Nothing);
         }
-        Ok(match self.spoken.step(bytes, &mut self.output, limits, greeting, may_fetch)? {
-            Step::Request { slot, request, consumed } => Next::Request { slot, request, consumed },
-            Step::Requests { slot, requests, consumed } => Next::Requests { slot, requests, consumed },
-            Step::Blocked => Next::Nothing,
-            Step::Handled(consumed) => Next::Handled(consumed),
-            Step::Partial(need) => Next::Partial(need),
-        })
+        self.spoken.step(bytes, &mut self.output, limits, greeting, may_fetch)
     }
 
     /// A frame is dealt with.
@@ -310,7 +275,7 @@ impl Conn {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Level, Parts, PublishedPart, TopicKey};
+    use crate::api::{Level, Parts, PublishedPart, Request, TopicKey};
     use krappy_wire::native::{Body, Head, PlainWriter, Request as Native};
 
     const NOW: Now = Now { time: Time(5_000_000), wall: 0 };
@@ -346,7 +311,7 @@ mod tests {
             conn.fill(&mut &piece[..], &mut pool).unwrap();
             loop {
                 let (slot, consumed, reply, name) = match conn.next_request(&limits, &greeting).unwrap() {
-                    Next::Request { slot, request: Request::OpenProducer { .. }, consumed } => {
+                    Step::Request { slot, request: Request::OpenProducer { .. }, consumed } => {
                         let reply = Reply::ProducerOpen {
                             topic: TopicKey(3),
                             partitions: 1,
@@ -355,7 +320,7 @@ mod tests {
                         };
                         (slot, consumed, reply, "open")
                     }
-                    Next::Request { slot, request: Request::Publish(_), consumed } => {
+                    Step::Request { slot, request: Request::Publish(_), consumed } => {
                         let (log_append_time, log_start) = (-1, 0);
                         let part = PublishedPart {
                             partition: 0,
@@ -367,17 +332,17 @@ mod tests {
                         let reply = Reply::Published { level: Level::Appended, parts: Parts::One(part) };
                         (slot, consumed, reply, "publish")
                     }
-                    Next::Request { request, .. } => panic!("{request:?}"),
-                    Next::Requests { requests, .. } => panic!("{requests:?}"),
-                    Next::Handled(consumed) => {
+                    Step::Request { request, .. } => panic!("{request:?}"),
+                    Step::Requests { requests, .. } => panic!("{requests:?}"),
+                    Step::Handled(consumed) => {
                         conn.consumed(consumed, NOW);
                         continue;
                     }
-                    Next::Partial(need) => {
+                    Step::Partial(need) => {
                         conn.expect(need);
                         break;
                     }
-                    Next::Nothing => break,
+                    Step::Nothing => break,
                 };
                 asked.push(name);
                 conn.taken(slot, consumed, NOW);
@@ -414,7 +379,7 @@ mod tests {
         conn.fill(&mut &conversation()[..], &mut pool).unwrap();
         conn.fill(&mut &b""[..], &mut pool).unwrap();
         assert!(conn.ended && !conn.is_finished(), "there are requests to be answered");
-        let Next::Request { slot, consumed, .. } = conn.next_request(&limits, &greeting).unwrap() else {
+        let Step::Request { slot, consumed, .. } = conn.next_request(&limits, &greeting).unwrap() else {
             panic!("a registration was sent")
         };
         conn.taken(slot, consumed, NOW);
@@ -443,13 +408,13 @@ mod tests {
         let mut conn = Conn::new(reached(), NOW);
         let (mut pool, limits, greeting) = (Buffers::new(1 << 20), Limits::default(), greeting());
         conn.fill(&mut &conversation()[..], &mut pool).unwrap();
-        let Ok(Next::Request { slot, consumed, .. }) = conn.next_request(&limits, &greeting) else {
+        let Ok(Step::Request { slot, consumed, .. }) = conn.next_request(&limits, &greeting) else {
             panic!("a registration was sent")
         };
         conn.taken(slot, consumed, NOW);
         for _ in 0..2 {
             let next = conn.next_request(&limits, &greeting);
-            assert!(matches!(next, Ok(Next::Request { request: Request::Publish(_), .. })));
+            assert!(matches!(next, Ok(Step::Request { request: Request::Publish(_), .. })));
         }
         assert!(conn.has_work());
     }

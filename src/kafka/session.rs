@@ -111,7 +111,7 @@ impl Session {
         let header = RequestHeader::read(&mut from).map_err(|e| unreadable("a request header", e))?;
         if self.begun.is_none() && !self.may_begin(header.key) {
             self.blocked = true;
-            return Ok(Step::Blocked);
+            return Ok(Step::Nothing);
         }
         let call = match Call::decode(header.key, header.version, from.rest()) {
             Ok(call) => call,
@@ -347,14 +347,14 @@ mod tests {
         let (limits, greeting) = (Limits::default(), Greeting::default());
         let slot = take(&mut session, &produce(1, -1, &[0]), &mut out);
         let metadata = request(MetadataRequest { topics: None, ..Default::default() }, 9, 2);
-        assert!(matches!(session.step(&metadata, &mut out, &limits, &greeting), Ok(Step::Blocked)));
+        assert!(matches!(session.step(&metadata, &mut out, &limits, &greeting), Ok(Step::Nothing)));
         assert!(session.is_blocked());
         session.reply(slot, published(0), &mut out);
         assert!(!session.is_blocked());
         let slot = take(&mut session, &metadata, &mut out);
         assert!(matches!(
             session.step(&produce(3, 1, &[0]), &mut out, &limits, &greeting),
-            Ok(Step::Blocked)
+            Ok(Step::Nothing)
         ));
         session.reply(slot, Reply::Topics(Vec::new()), &mut out);
         assert_eq!(answered(&mut out), [1, 2]);
