@@ -17,6 +17,8 @@ use crate::worker::Job;
 const PAGE_BYTES: usize = 128 << 10;
 /// Most keys that one page looks at, deleted ones included.
 const PAGE_KEYS: usize = 8_192;
+/// A page of fewer rows gets its memory as it grows.
+const FEW: usize = 128;
 
 /// A Scan, resolved.
 #[derive(Debug)]
@@ -109,7 +111,9 @@ impl Broker {
     }
 
     fn collect(&self, scan: &RangeRead, true_at: &[(i32, i64)]) -> Result<Page, Stop> {
-        let mut rows = RowsWriter::default();
+        // A page that is small, or asked for with a small limit, is not worth the memory of a full one.
+        let room = if scan.limit < FEW { 0 } else { scan.max_bytes + scan.max_bytes / 8 };
+        let mut rows = RowsWriter::with_room(room);
         let mut merge = Merge { heads: Vec::with_capacity(scan.parts.len()), reverse: scan.reverse };
         for (part, (_, at)) in scan.parts.iter().zip(true_at) {
             let partition = self.view_of(part.key)?;

@@ -9,7 +9,11 @@ use krappy_wire::tail::Tail;
 
 use super::cursor;
 use crate::api::{self, Cursor, FetchedPart, KeyState, Parts, Refusal, RowsWriter, SettingSource};
+use crate::chunk::Chunk;
 use crate::output::Output;
+
+/// Rows of fewer bytes are copied: a piece of its own in a vectored write costs more.
+const COPIED: usize = 16 << 10;
 
 pub(super) fn put_published(head: Head, level: api::Level, parts: &Parts, out: &mut Vec<u8>) {
     let parts = match parts {
@@ -32,7 +36,7 @@ pub(super) fn put_published(head: Head, level: api::Level, parts: &Parts, out: &
 
 /// Writes a Records frame around its chunks: its size is known before the first chunk goes out.
 pub(super) fn put_records(head: Head, parts: Vec<FetchedPart>, out: &mut Output) {
-    let len = |part: &FetchedPart| part.chunk.as_ref().map_or(0, crate::chunk::Chunk::len);
+    let len = |part: &FetchedPart| part.chunk.as_ref().map_or(0, Chunk::len);
     let heads = native::RECORDS_PART_HEAD * parts.len();
     let batches: usize = parts.iter().map(len).sum();
     let gather = out.gather();
@@ -110,15 +114,28 @@ pub(super) fn put_values(head: Head, values: &[KeyState], explain: &[String], ou
     native::Reply::Values { values: states, explain }.encode(head, out);
 }
 
-/// A page of a scan.
+/// A page of a scan. Its rows leave from where they were collected.
 pub(super) fn put_page(
     head: Head,
     true_at: Vec<(i32, i64)>,
-    rows: &RowsWriter,
+    rows: RowsWriter,
     next: Option<&Cursor>,
-    out: &mut Vec<u8>,
+    out: &mut Output,
 ) {
     let next = next.map(cursor::encode);
     let page = Scanned { true_at, rows: rows.rows(), next: next.as_deref() };
-    native::Reply::Scanned(page).encode(head, out);
+    if rows.size() < COPIED {
+        return native::Reply::Scanned(page).encode(head, out.gather());
+    }
+    let mut behind = Vec::new();
+    page.put_next(&mut behind);
+    let gather = out.gather();
+    let start = frame::begin(gather, native::code::SCANNED);
+    gather.put_u32(head.stream);
+    gather.put_u32(head.correlation);
+    page.put_head(gather);
+    frame::finish(gather, start, rows.size() + behind.len());
+    let to = rows.size();
+    out.push_chunk(Chunk::Owned { bytes: rows.into_bytes(), from: 0, to });
+    out.gather().extend_from_slice(&behind);
 }

@@ -398,6 +398,9 @@ impl Session {
         }
         self.in_flight -= 1;
         let head = Head { stream: (slot >> 32) as u32, correlation: slot as u32 };
+        if let Reply::Scanned { true_at, rows, next } = reply {
+            return put_page(head, true_at, rows, next.as_ref(), out);
+        }
         let out = out.gather();
         match reply {
             Reply::Silent => {}
@@ -441,7 +444,6 @@ impl Session {
                     .encode(head, out);
             }
             Reply::Values { values, explain } => put_values(head, &values, &explain, out),
-            Reply::Scanned { true_at, rows, next } => put_page(head, true_at, &rows, next.as_ref(), out),
             Reply::Refused(refusal) => {
                 refuse(head, &refusal, out);
                 self.registration_failed(head, &refusal, out);
@@ -451,13 +453,14 @@ impl Session {
             Reply::Deleted | Reply::Altered => native::Reply::Ack.encode(head, out),
             Reply::Trimmed(log_start) => native::Reply::Trimmed { log_start }.encode(head, out),
             Reply::Status(values) => native::Reply::StatusIs { values }.encode(head, out),
-            Reply::Fetched { .. }
+            Reply::Scanned { .. }
+            | Reply::Fetched { .. }
             | Reply::ProducerId { .. }
             | Reply::Settings(_)
             | Reply::AllTopics(_)
             | Reply::EpochEnd { .. }
             | Reply::Producers(_) => {
-                unreachable!("no request that is not a fetch is answered like this")
+                unreachable!("pages are written above, and nothing else is answered like this")
             }
         }
     }

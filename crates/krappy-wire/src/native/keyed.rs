@@ -297,8 +297,19 @@ impl<'a> Scanned<'a> {
     }
 
     pub(super) fn put(&self, out: &mut Vec<u8>) {
+        self.put_head(out);
+        self.rows.put_bytes(out);
+        self.put_next(out);
+    }
+
+    /// What stands before the bytes of the rows, for whoever sends those without copying them.
+    pub fn put_head(&self, out: &mut Vec<u8>) {
         put_list(out, &self.true_at, put_position);
-        self.rows.put(out);
+        out.put_u32(self.rows.count());
+    }
+
+    /// What stands behind them.
+    pub fn put_next(&self, out: &mut Vec<u8>) {
         out.put_nullable_bytes(self.next);
     }
 }

@@ -71,6 +71,11 @@ impl<'a> Rows<'a> {
     /// Appends the count and the rows.
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         out.put_u32(self.count);
+        self.put_bytes(out);
+    }
+
+    /// Appends the rows alone.
+    pub(super) fn put_bytes(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.bytes);
     }
 
@@ -112,6 +117,16 @@ pub struct RowsWriter {
 }
 
 impl RowsWriter {
+    /// An empty one with memory for so many bytes of rows.
+    pub fn with_room(bytes: usize) -> Self {
+        Self { count: 0, bytes: Vec::with_capacity(bytes) }
+    }
+
+    /// The bytes of the rows.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes
+    }
+
     /// Adds one row of `ROW_HEAD + key.len() + tail.len()` bytes. The tail comes as it was stored and is not looked at;
     /// it is empty when only keys are asked for.
     pub fn push(&mut self, partition: i32, offset: i64, timestamp: i64, key: &[u8], tail: &[u8]) {

@@ -1,7 +1,7 @@
 //! Reading a compacted topic: gets and puts as requests for the driver, a scan from end to end, a watch until it is
 //! current.
 
-use super::super::driver::{Template, ask, broken, read_frame, refuse_errors};
+use super::super::driver::{Template, broken, read_frame, refuse_errors};
 use super::super::target::{STREAM, Workplace, level};
 use super::records::{KEY, Records};
 use crate::args::Acks;
@@ -11,6 +11,7 @@ use krappy_wire::native::{
     self, After, Body, Get, Head, KeysWriter, Newest, PlainWriter, Reply, Request, Rows,
 };
 use std::io::Write;
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 /// Stands in a template where each request has its own key.
@@ -90,43 +91,53 @@ fn head() -> Head {
     Head { stream: STREAM, correlation: 0 }
 }
 
-/// Reads all rows, page after page, one under way at a time: a page is asked for with the cursor of the one before.
+/// Reads all rows, page after page. The next page is asked for before the rows of the one that came are looked at.
 pub fn scan(place: &Workplace) -> Result<Pass, Failure> {
     let mut stream = place.connect()?;
-    let (mut pass, mut cursor) = (Pass::default(), Some(Vec::new()));
+    let (mut pass, mut payload, mut more) = (Pass::default(), Vec::new(), true);
     let started = Instant::now();
-    while let Some(last) = cursor {
+    send(&mut stream, &page(&place.topic, b""))?;
+    while more {
         signal::check()?;
-        let request = Request::Scan(native::Scan {
-            topic: &place.topic,
-            partition: -1,
-            reverse: false,
-            keys_only: false,
-            from: b"",
-            to: None,
-            as_of: Vec::new(),
-            after: After::NONE,
-            limit: 0,
-            max_bytes: PAGE,
-            cursor: &last,
-        });
-        let (code, payload) = ask(&mut stream, head(), &request)?;
-        let Reply::Scanned(page) = decoded(code, &payload)? else { return Err(unexpected("Scan")) };
-        pass.add(&page.rows);
-        cursor = page.next.map(<[u8]>::to_vec);
+        let code = read_frame(&mut stream, &mut payload)?;
+        refuse_errors(code, &payload)?;
+        let Reply::Scanned(scanned) = decoded(code, &payload)? else { return Err(unexpected("Scan")) };
+        more = scanned.next.is_some();
+        if let Some(cursor) = scanned.next {
+            send(&mut stream, &page(&place.topic, cursor))?;
+        }
+        pass.add(&scanned.rows);
     }
     pass.elapsed = started.elapsed();
     Ok(pass)
 }
 
+/// Asks for all rows, from a cursor on.
+fn page<'a>(topic: &'a str, cursor: &'a [u8]) -> Request<'a> {
+    Request::Scan(native::Scan {
+        topic,
+        partition: -1,
+        reverse: false,
+        keys_only: false,
+        from: b"",
+        to: None,
+        as_of: Vec::new(),
+        after: After::NONE,
+        limit: 0,
+        max_bytes: PAGE,
+        cursor,
+    })
+}
+
+fn send(stream: &mut TcpStream, request: &Request<'_>) -> Result<(), Failure> {
+    let mut bytes = Vec::new();
+    request.encode(head(), &mut bytes);
+    stream.write_all(&bytes).map_err(|e| broken(&e))
+}
+
 /// Watches all keys until the snapshot of each partition has ended.
 pub fn watch(place: &Workplace) -> Result<Pass, Failure> {
     let mut stream = place.connect()?;
-    let send = |stream: &mut std::net::TcpStream, request: &Request<'_>| {
-        let mut bytes = Vec::new();
-        request.encode(head(), &mut bytes);
-        stream.write_all(&bytes).map_err(|e| broken(&e))
-    };
     let (mut pass, mut payload) = (Pass::default(), Vec::new());
     let (mut left, mut owed) = (place.partitions(), 0);
     let started = Instant::now();
