@@ -32,6 +32,8 @@ pub struct Broker {
     stdout: Receiver<String>,
     stderr: Arc<Mutex<String>>,
     reader: Option<JoinHandle<()>>,
+    /// Where a broker keeps what is to go with it: one that is killed cannot remove it.
+    _temporary: TempDir,
 }
 
 impl Broker {
@@ -61,6 +63,10 @@ impl Broker {
 
     /// The same, or exit status and standard error if it ends instead.
     pub fn try_run(command: &mut Command) -> Result<Self, (ExitStatus, String)> {
+        let temporary = TempDir::new("broker");
+        if command.get_envs().all(|(name, _)| name != "TMPDIR") {
+            command.env("TMPDIR", temporary.path());
+        }
         let mut child = untouched(command)
             .env("KRAPPY_LOG", std::env::var("KRAPPY_LOG").unwrap_or("info".into()))
             .stdin(Stdio::null())
@@ -70,8 +76,8 @@ impl Broker {
             .expect("the broker can be started");
         let (stderr, reader) = collect(child.stderr.take().expect("piped"));
         let stdout = lines(child.stdout.take().expect("piped"));
-        let mut broker =
-            Self { child, addr: SocketAddr::from(([0; 4], 0)), stdout, stderr, reader: Some(reader) };
+        let addr = SocketAddr::from(([0; 4], 0));
+        let mut broker = Self { child, addr, stdout, stderr, reader: Some(reader), _temporary: temporary };
         match broker.stdout.recv_timeout(PATIENCE) {
             Ok(line) => {
                 let addr = line.strip_prefix("READY ").expect("the first line is READY host:port");
