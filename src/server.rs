@@ -378,6 +378,8 @@ impl<S: Stream> Server<S> {
         }
         let deadline = client.conn.deadline(&self.limits);
         if deadline < client.timer {
+            // A later one that stayed would be kept until its time, however often the connection is quick to answer.
+            self.timers.remove(client.timer, client.id);
             client.timer = deadline;
             self.timers.insert(deadline, client.id);
         }
@@ -432,6 +434,7 @@ impl<S: Stream> Server<S> {
 
     fn close(&mut self, key: u32, why: Why) {
         let client = self.clients.remove(key as usize);
+        self.timers.remove(client.timer, client.id);
         log::debug!("connection {} from {} is closed: {why:?}", client.id.generation, client.stream.peer());
         self.broker.metrics.connections = self.clients.len() as u64;
         self.broker.metrics.closed_timeout += u64::from(why == Why::TimedOut);
@@ -457,7 +460,7 @@ impl<S: Stream> Server<S> {
                 let (number, peer) = (id.generation, client.stream.peer());
                 log::info!("connection {number} from {peer} is closed: {}", client.conn.overdue());
                 self.close(id.key, Why::TimedOut);
-            } else {
+            } else if deadline < client.timer {
                 client.timer = deadline;
                 self.timers.insert(deadline, id);
             }
@@ -515,6 +518,12 @@ impl<S: Stream> Server<S> {
         let reserved: usize = self.clients.iter().map(|(_, client)| client.conn.reserved()).sum();
         assert_eq!(reserved, self.reserved, "what is reserved is reserved for somebody");
         assert!(reserved > 0 || self.unreserved.is_empty(), "nobody waits for a budget that is free");
+        let timed = self.clients.iter().filter(|(_, client)| client.timer != Time(u64::MAX)).count();
+        assert_eq!(
+            timed,
+            self.timers.len(),
+            "there is one timer for each connection that has one, and no other"
+        );
         for (key, client) in &self.clients {
             assert_eq!(key as u32, client.id.key);
             let could = client.conn.wants_requests(&self.limits) && client.conn.has_work()

@@ -24,8 +24,9 @@ fuzz_target!(|input: &[u8]| {
         let again = written(|out| Call::decode(key, version, body).expect("as before").write(version, out));
         assert!(again.len() <= body.len());
         assert_eq!(Call::decode(key, version, &again).as_ref(), Ok(&call));
+        // As in Kafka, bytes behind the last field do not matter.
+        assert_eq!(Call::decode(key, version, &[body, b"x"].concat()).as_ref(), Ok(&call));
         assert_eq!(written(|out| call.write(version, out)), again);
-        assert!(Call::decode(key, version, &[body, b"x"].concat()).is_err(), "a byte too many was taken");
     } else {
         let decoded = memory::bounded_by(FACTOR, body.len(), || Answer::decode(key, version, body));
         let Ok(answer) = decoded else { return };
