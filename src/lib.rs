@@ -13,6 +13,7 @@
 //! * [`worker`] is the boundary with the threads that may wait for the device; [`segment`] is the log of one partition;
 //!   [`lsm`] is the sorted view of a compacted one, and [`view`] what lies between the two; [`disk`] is the operating
 //!   system, a simulated one, or a failing one.
+//! * [`groups`] is how consumers share out partitions among themselves: a state machine without sockets or disk.
 //!
 //! Then the bricks: [`chunk`], [`timers`], [`time`], [`metrics`], [`config`], [`os`]; and around it all, [`cli`],
 //! [`serve`] and `main.rs`.
@@ -42,6 +43,7 @@ pub mod cli;
 pub mod config;
 pub mod conn;
 pub mod disk;
+pub mod groups;
 pub mod http;
 pub mod kafka;
 pub mod language;

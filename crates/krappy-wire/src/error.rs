@@ -40,10 +40,28 @@ codes! {
     RequestTimedOut = 7, "REQUEST_TIMED_OUT";
     /// A batch is larger than `max.message.bytes`.
     MessageTooLarge = 10, "MESSAGE_TOO_LARGE";
+    /// The metadata of a committed offset is longer than the broker keeps.
+    OffsetMetadataTooLarge = 12, "OFFSET_METADATA_TOO_LARGE";
+    /// What is known of groups is still being read from disk; try again later.
+    CoordinatorLoadInProgress = 14, "COORDINATOR_LOAD_IN_PROGRESS";
+    /// Groups cannot be served now; try again later.
+    CoordinatorNotAvailable = 15, "COORDINATOR_NOT_AVAILABLE";
     /// The topic name breaks Kafka's rules for names.
     InvalidTopic = 17, "INVALID_TOPIC_EXCEPTION";
     /// `acks` is not 0, 1 or all.
     InvalidRequiredAcks = 21, "INVALID_REQUIRED_ACKS";
+    /// The group is in another generation.
+    IllegalGeneration = 22, "ILLEGAL_GENERATION";
+    /// No protocol that the member knows is known to all others of the group, or the group does something else.
+    InconsistentGroupProtocol = 23, "INCONSISTENT_GROUP_PROTOCOL";
+    /// The name of the group is empty or too long.
+    InvalidGroupId = 24, "INVALID_GROUP_ID";
+    /// The group has no member of this id.
+    UnknownMemberId = 25, "UNKNOWN_MEMBER_ID";
+    /// The session timeout is outside the bounds of the broker.
+    InvalidSessionTimeout = 26, "INVALID_SESSION_TIMEOUT";
+    /// The next generation is beginning: join again.
+    RebalanceInProgress = 27, "REBALANCE_IN_PROGRESS";
     /// A timestamp is outside the bounds of the topic.
     InvalidTimestamp = 32, "INVALID_TIMESTAMP";
     /// The version asked for is not offered.
@@ -66,12 +84,24 @@ codes! {
     StorageError = 56, "KAFKA_STORAGE_ERROR";
     /// The producer id is not known to this partition.
     UnknownProducerId = 59, "UNKNOWN_PRODUCER_ID";
+    /// The group has members.
+    NonEmptyGroup = 68, "NON_EMPTY_GROUP";
+    /// There is no such group.
+    GroupIdNotFound = 69, "GROUP_ID_NOT_FOUND";
     /// The client knows an older leader epoch than the partition has.
     FencedLeaderEpoch = 74, "FENCED_LEADER_EPOCH";
     /// The client knows a newer leader epoch than the partition has.
     UnknownLeaderEpoch = 75, "UNKNOWN_LEADER_EPOCH";
     /// The batch names a codec that is not offered.
     UnsupportedCompression = 76, "UNSUPPORTED_COMPRESSION_TYPE";
+    /// Not an error: join again with the id that comes with this.
+    MemberIdRequired = 79, "MEMBER_ID_REQUIRED";
+    /// The group has as many members as it may have.
+    GroupMaxSizeReached = 81, "GROUP_MAX_SIZE_REACHED";
+    /// The static member has been started elsewhere since.
+    FencedInstanceId = 82, "FENCED_INSTANCE_ID";
+    /// Members of the group read this topic, so its offsets stay.
+    GroupSubscribedToTopic = 86, "GROUP_SUBSCRIBED_TO_TOPIC";
     /// A record or batch is not well formed.
     InvalidRecord = 87, "INVALID_RECORD";
     /// No topic has this id.

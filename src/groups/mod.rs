@@ -1,0 +1,417 @@
+//! Consumer groups: clients that share out work among themselves, as Kafka's classic group protocol has it.
+//!
+//! A group does not know what the work is. It gets its members to meet, picks a way of sharing out that all of them
+//! know, tells one of them, the leader, who is there, and hands everybody the share that the leader wrote for it.
+//! Members prove that they live; when one comes, goes or changes its mind, all meet again. Each such meeting is a
+//! *generation*, and only members of the newest one may commit offsets.
+//!
+//! ```text
+//!            a member joins                       all have joined, or their time is up
+//!   Empty -------------------> PreparingRebalance --------------------------------> CompletingRebalance
+//!     |  \ <------------------  ^   ^  joins are parked                              |  syncs are parked
+//!     |     nobody is left      |   |                                                |
+//!     |                         |   +---- a member joins, leaves or dies ------------+
+//!     | no offsets,             |         or does not sync in time                   | the leader has
+//!     | nobody expected         |                                                    | shared out
+//!     v                         |     a member joins, leaves or dies,                v
+//!    Dead                       +----- changes its mind, or leads and joins again -- Stable
+//! ```
+//!
+//! `join` is the way into a generation and `sync` the way out of it; `alive` is what happens in between and at the end:
+//! heartbeats, commits, leaving, sessions that end. `instance` is for static members, who restart without a meeting.
+//! `group` holds the machine itself, `roster` and `member` who is in it, `protocols` what they agree on. [`Groups`] is
+//! all groups by name.
+//!
+//! Invariants: every join and every sync is answered exactly once, unless its client hangs up; the generations of a
+//! group only grow; no call does more work than its group is large; time comes in with each call, and whoever calls
+//! [`Groups::tick`] not before [`Groups::next_deadline`] misses nothing.
+
+mod alarm;
+mod alive;
+mod describe;
+mod group;
+mod instance;
+mod join;
+mod limits;
+mod member;
+mod member_id;
+mod messages;
+mod protocols;
+mod roster;
+mod subscription;
+mod sync;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use describe::{Description, Listed, MemberDescription};
+pub use group::State;
+pub use limits::{Limits, MOST_NAME};
+pub use messages::{Answer, Join, Joined, JoinedMember, Leaver, Sync, Synced, Who};
+pub use subscription::Subscribed;
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use krappy_wire::error::ErrorCode;
+
+use crate::time::Time;
+use crate::timers::Timers;
+use alarm::Alarm;
+use group::ClassicGroup;
+use member_id::MemberIds;
+use roster::Number;
+
+/// Names a group for as long as it is there; not used twice.
+type Key = u64;
+
+/// All groups. `W` is whoever waits for an answer: a value that is used once.
+#[derive(Debug)]
+pub struct Groups<W> {
+    limits: Limits,
+    ids: MemberIds,
+    last: Key,
+    by_name: BTreeMap<Arc<str>, Key>,
+    groups: BTreeMap<Key, Entry<W>>,
+    /// When to look at which group.
+    timers: Timers<Key>,
+    /// Who waits, and as which member.
+    waiting: BTreeMap<W, (Key, Number)>,
+    answers: Vec<(W, Answer)>,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Entry<W> {
+    group: ClassicGroup<W>,
+    next: Alarm,
+}
+
+/// What a group needs to know, and may use, while it handles one event.
+#[derive(Debug)]
+struct Turn<'a, W> {
+    now: Time,
+    limits: &'a Limits,
+    ids: &'a mut MemberIds,
+    /// Bytes that groups may still take.
+    room: usize,
+    answers: &'a mut Vec<(W, Answer)>,
+    parked: Option<(W, Number)>,
+}
+
+impl<W> Turn<'_, W> {
+    fn answer(&mut self, to: W, answer: Answer) {
+        self.answers.push((to, answer));
+    }
+
+    fn parked(&mut self, to: W, number: Number) {
+        let before = self.parked.replace((to, number));
+        assert!(before.is_none(), "one call lets one client wait");
+    }
+}
+
+/// How many there are of everything; for metrics and tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Totals {
+    /// Groups, with the empty ones.
+    pub groups: usize,
+    /// Members of all groups.
+    pub members: usize,
+    /// Ids that were given out and have not joined yet.
+    pub pending: usize,
+    /// Clients that wait for an answer.
+    pub waiting: usize,
+    /// Bytes of all of it, about.
+    pub bytes: usize,
+}
+
+impl<W: Copy + Ord + Debug> Groups<W> {
+    /// No groups yet. `salt` goes into the ids of members: it must be another one in each process.
+    pub fn new(limits: Limits, salt: u128) -> Self {
+        Self {
+            limits,
+            ids: MemberIds::new(salt),
+            last: 0,
+            by_name: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            timers: Timers::default(),
+            waiting: BTreeMap::new(),
+            answers: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// JoinGroup. The answer comes out of [`Self::take_answers`], perhaps at once.
+    pub fn join(&mut self, to: W, ask: &Join<'_>, now: Time) {
+        match self.group_for(ask) {
+            Ok(key) => {
+                assert!(!self.waiting.contains_key(&to), "{to:?} waits already");
+                self.with(key, now, |group, turn| group.join(to, ask, turn));
+            }
+            Err(code) => self.answers.push((to, Answer::NotJoined { code, member: ask.member.into() })),
+        }
+    }
+
+    /// SyncGroup. The answer comes out of [`Self::take_answers`], perhaps at once.
+    pub fn sync(&mut self, to: W, ask: &Sync<'_>, now: Time) {
+        match self.find(ask.group, ErrorCode::UnknownMemberId) {
+            Ok(key) => {
+                assert!(!self.waiting.contains_key(&to), "{to:?} waits already");
+                self.with(key, now, |group, turn| group.sync(to, ask, turn));
+            }
+            Err(code) => self.answers.push((to, Answer::NotSynced(code))),
+        }
+    }
+
+    /// Heartbeat.
+    pub fn heartbeat(&mut self, group: &str, who: Who<'_>, now: Time) -> Result<(), ErrorCode> {
+        let key = self.find(group, ErrorCode::UnknownMemberId)?;
+        self.with(key, now, |group, turn| group.heartbeat(who, turn.now))
+    }
+
+    /// LeaveGroup: a result for each, in their order.
+    pub fn leave(
+        &mut self,
+        group: &str,
+        leavers: &[Leaver<'_>],
+        now: Time,
+    ) -> Result<Vec<Result<(), ErrorCode>>, ErrorCode> {
+        match self.find(group, ErrorCode::UnknownMemberId) {
+            Ok(key) => Ok(self.with(key, now, |group, turn| group.leave(leavers, turn))),
+            Err(ErrorCode::UnknownMemberId) => Ok(vec![Err(ErrorCode::UnknownMemberId); leavers.len()]),
+            Err(code) => Err(code),
+        }
+    }
+
+    /// OffsetCommit: whether it is allowed. Whoever commits to a group that is not known begins one with its first
+    /// offset, see [`Self::known`]. It may have an empty name, as it may in Kafka.
+    pub fn may_commit(&mut self, group: &str, who: Who<'_>, now: Time) -> Result<(), ErrorCode> {
+        if group.len() > MOST_NAME {
+            return Err(ErrorCode::InvalidGroupId);
+        }
+        match self.by_name.get(group) {
+            Some(&key) => self.with(key, now, |group, turn| group.may_commit(who, turn.now)),
+            None if who.generation >= 0 => Err(ErrorCode::IllegalGeneration),
+            None if self.is_full() => Err(ErrorCode::PolicyViolation),
+            None => Ok(()),
+        }
+    }
+
+    /// Offsets are kept under this name, so there is such a group, with or without members. The protocol type is what
+    /// was remembered of it; empty: nothing.
+    pub fn known(&mut self, group: &str, protocol_type: &str) {
+        let key = self.by_name.get(group).copied().unwrap_or_else(|| self.begin(group));
+        let group = &mut self.entry(key).group;
+        group.has_offsets = true;
+        if group.roster.len() == 0 && group.protocol_type.is_empty() {
+            group.protocol_type = protocol_type.into();
+        }
+    }
+
+    /// No offsets are kept under this name any more.
+    pub fn forgotten(&mut self, group: &str) {
+        if let Some(&key) = self.by_name.get(group) {
+            self.entry(key).group.has_offsets = false;
+            self.settle(key);
+        }
+    }
+
+    /// DeleteGroups: whether it is allowed.
+    pub fn may_delete(&self, group: &str) -> Result<(), ErrorCode> {
+        match self.state(self.look(group)?) {
+            State::Empty => Ok(()),
+            _ => Err(ErrorCode::NonEmptyGroup),
+        }
+    }
+
+    /// DeleteGroups: the group is gone, and so are the ids that it has given out. Its offsets are the caller's to
+    /// delete.
+    pub fn delete(&mut self, group: &str) -> Result<(), ErrorCode> {
+        self.may_delete(group)?;
+        let key = self.by_name[group];
+        self.end(key);
+        Ok(())
+    }
+
+    /// OffsetDelete: the topics whose offsets must stay because members read them.
+    pub fn subscribed_topics(&self, group: &str) -> Result<Subscribed<'_>, ErrorCode> {
+        self.groups[&self.look(group)?].group.subscribed()
+    }
+
+    /// ListGroups, sorted by name. Filters are names of states and of kinds of groups in any case; an empty filter lets
+    /// everything through.
+    pub fn list(&self, states: &[&str], kinds: &[&str]) -> Vec<Listed<'_>> {
+        let has = |filter: &[&str], name: &str| {
+            filter.is_empty() || filter.iter().any(|wanted| wanted.trim().eq_ignore_ascii_case(name))
+        };
+        let all = self.by_name.values().map(|key| self.groups[key].group.listed());
+        all.filter(|group| has(states, group.state.name()) && has(kinds, group.kind)).collect()
+    }
+
+    /// DescribeGroups.
+    pub fn describe(&self, group: &str) -> Description<'_> {
+        let key = self.by_name.get(group);
+        key.map_or(Description::DEAD, |key| self.groups[key].group.describe())
+    }
+
+    /// Clients have hung up: those that wait and lie in this range. They are not answered any more; the members that
+    /// they spoke for stay until their sessions end.
+    pub fn gone(&mut self, range: RangeInclusive<W>, now: Time) {
+        while let Some((&to, &(key, number))) = self.waiting.range(range.clone()).next() {
+            self.waiting.remove(&to);
+            self.with(key, now, |group, turn| group.gone(number, turn));
+        }
+    }
+
+    /// When [`Self::tick`] has something to do.
+    pub fn next_deadline(&self) -> Option<Time> {
+        self.timers.next()
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Time) {
+        while let Some(key) = self.timers.take_due(now) {
+            let Self { groups, timers, .. } = self;
+            if groups.get_mut(&key).expect("a timer belongs to a group").next.rings(now, key, timers) {
+                self.with(key, now, |group, turn| group.tick(turn));
+            }
+        }
+    }
+
+    /// Answers to joins and syncs since the last call, in the order in which they were given.
+    pub fn take_answers(&mut self) -> Vec<(W, Answer)> {
+        std::mem::take(&mut self.answers)
+    }
+
+    /// How many there are of everything.
+    pub fn totals(&self) -> Totals {
+        let rosters = || self.groups.values().map(|entry| &entry.group.roster);
+        Totals {
+            groups: self.groups.len(),
+            members: rosters().map(|roster| roster.len()).sum(),
+            pending: rosters().map(|roster| roster.pending_len()).sum(),
+            waiting: self.waiting.len(),
+            bytes: self.bytes,
+        }
+    }
+
+    /// The group that somebody may join, begun if need be: whoever has no id may begin one.
+    fn group_for(&mut self, ask: &Join<'_>) -> Result<Key, ErrorCode> {
+        let found = self.find(ask.group, ErrorCode::UnknownMemberId);
+        let (least, most) = (self.limits.min_session_timeout_ms, self.limits.max_session_timeout_ms);
+        match found {
+            Err(ErrorCode::InvalidGroupId) => found,
+            _ if !(i64::from(least)..=i64::from(most)).contains(&i64::from(ask.session_timeout_ms)) => {
+                Err(ErrorCode::InvalidSessionTimeout)
+            }
+            Err(_) if !ask.member.is_empty() => found,
+            Err(_) if self.is_full() => Err(ErrorCode::PolicyViolation),
+            Err(_) => Ok(self.begin(ask.group)),
+            Ok(key) => Ok(key),
+        }
+    }
+
+    /// A group by a name that members may use.
+    fn find(&self, group: &str, otherwise: ErrorCode) -> Result<Key, ErrorCode> {
+        if group.is_empty() || group.len() > MOST_NAME {
+            return Err(ErrorCode::InvalidGroupId);
+        }
+        self.by_name.get(group).copied().ok_or(otherwise)
+    }
+
+    /// A group by the name that a tool gives.
+    fn look(&self, group: &str) -> Result<Key, ErrorCode> {
+        self.by_name.get(group).copied().ok_or(ErrorCode::GroupIdNotFound)
+    }
+
+    fn state(&self, key: Key) -> State {
+        self.groups[&key].group.state
+    }
+
+    fn entry(&mut self, key: Key) -> &mut Entry<W> {
+        self.groups.get_mut(&key).expect("the group was found a moment ago")
+    }
+
+    fn is_full(&self) -> bool {
+        self.groups.len() >= self.limits.max_groups || self.bytes >= self.limits.bytes
+    }
+
+    fn begin(&mut self, name: &str) -> Key {
+        self.last += 1;
+        let name: Arc<str> = name.into();
+        let group = ClassicGroup::new(name.clone());
+        self.bytes += group.bytes();
+        self.by_name.insert(name, self.last);
+        self.groups.insert(self.last, Entry { group, next: Alarm::default() });
+        self.last
+    }
+
+    /// Lets a group handle one event, and keeps everything that is counted over all groups.
+    fn with<R>(
+        &mut self,
+        key: Key,
+        now: Time,
+        handle: impl FnOnce(&mut ClassicGroup<W>, &mut Turn<'_, W>) -> R,
+    ) -> R {
+        let group = &mut self.groups.get_mut(&key).expect("the group was found a moment ago").group;
+        let (bytes, answered) = (group.bytes(), self.answers.len());
+        let room = self.limits.bytes.saturating_sub(self.bytes);
+        let (limits, ids, answers) = (&self.limits, &mut self.ids, &mut self.answers);
+        let mut turn = Turn { now, limits, ids, room, answers, parked: None };
+        let result = handle(group, &mut turn);
+        if let Some((to, number)) = turn.parked {
+            self.waiting.insert(to, (key, number));
+        }
+        self.bytes = self.bytes - bytes + group.bytes();
+        for (to, _) in &self.answers[answered..] {
+            self.waiting.remove(to);
+        }
+        self.settle(key);
+        result
+    }
+
+    /// Looks at a group again when it needs it, or forgets it.
+    fn settle(&mut self, key: Key) {
+        let entry = self.groups.get_mut(&key).expect("it was handled a moment ago");
+        match entry.group.timers.next() {
+            _ if entry.group.is_over() => self.end(key),
+            Some(at) => entry.next.set(at, key, &mut self.timers),
+            None => entry.next.clear(key, &mut self.timers),
+        }
+    }
+
+    fn end(&mut self, key: Key) {
+        let mut entry = self.groups.remove(&key).expect("it was found a moment ago");
+        entry.next.clear(key, &mut self.timers);
+        self.bytes -= entry.group.bytes();
+        self.by_name.remove(&entry.group.name);
+    }
+
+    /// Checks what is counted and listed twice; for tests and the simulator.
+    pub fn invariants(&self) {
+        let mut waiting = BTreeMap::new();
+        for (&key, Entry { group, .. }) in &self.groups {
+            group.invariants();
+            assert!(!group.is_over(), "{:?} should be gone", group.name);
+            assert_eq!(self.by_name.get(&group.name), Some(&key), "a group is found by its name");
+            for (number, member) in group.roster.members() {
+                if let Some(to) = member.waits.client() {
+                    assert!(waiting.insert(to, (key, number)).is_none(), "{to:?} waits once");
+                }
+            }
+            if let Some(at) = group.timers.next() {
+                assert!(
+                    self.timers.next().is_some_and(|next| next <= at),
+                    "{:?} is looked at in time",
+                    group.name
+                );
+            }
+        }
+        assert_eq!(waiting, self.waiting, "whoever waits is listed");
+        assert_eq!(self.by_name.len(), self.groups.len(), "every name is that of a group");
+        let bytes = self.groups.values().map(|entry| entry.group.bytes()).sum::<usize>();
+        assert_eq!(bytes, self.bytes, "bytes are counted");
+        assert!(self.timers.len() <= self.groups.len(), "a group has one timer");
+    }
+}

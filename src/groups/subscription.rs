@@ -1,0 +1,83 @@
+//! The topics that consumers have subscribed to. It is the one thing that the broker reads in their metadata, which is
+//! otherwise between them and their leader.
+//!
+//! The format is that of Kafka's `ConsumerProtocolSubscription`: a version (`i16`), a count of topics (`i32`), each an
+//! `i16` length and a name, and more that depends on the version. All versions begin like this.
+
+use std::collections::BTreeSet;
+
+use krappy_wire::codec::{Malformed, Reader};
+
+/// The protocol type of groups whose metadata has this format.
+pub(super) const PROTOCOL_TYPE: &str = "consumer";
+
+/// The topics that a group reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Subscribed<'a> {
+    /// These.
+    To(BTreeSet<&'a str>),
+    /// A member has metadata of another format: it may be any.
+    Unknown,
+}
+
+impl<'a> Subscribed<'a> {
+    pub(super) fn of(metadata: impl Iterator<Item = &'a [u8]>) -> Self {
+        let mut topics = BTreeSet::new();
+        for bytes in metadata {
+            if read(bytes, &mut topics).is_err() {
+                return Subscribed::Unknown;
+            }
+        }
+        Subscribed::To(topics)
+    }
+
+    /// Whether somebody may be reading it.
+    pub fn contains(&self, topic: &str) -> bool {
+        match self {
+            Subscribed::To(topics) => topics.contains(topic),
+            Subscribed::Unknown => true,
+        }
+    }
+}
+
+fn read<'a>(bytes: &'a [u8], into: &mut BTreeSet<&'a str>) -> Result<(), Malformed> {
+    let mut reader = Reader::new(bytes);
+    let _version = reader.i16()?;
+    let count = reader.i32()?;
+    if count < 0 {
+        return Err(Malformed::BadLength);
+    }
+    for _ in 0..count {
+        into.insert(reader.string()?);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn topics_are_read_whatever_follows_them() {
+        let one = b"\0\0\0\0\0\x01\0\x06orders";
+        let two = b"\0\x03\0\0\0\x02\0\x01a\0\x01b\xff\xff\xff\xff and more";
+        let subscribed = Subscribed::of([&one[..], two].into_iter());
+        assert_eq!(subscribed, Subscribed::To(["a", "b", "orders"].into()));
+        assert!(subscribed.contains("a") && !subscribed.contains("c"));
+        assert!(!Subscribed::of(std::iter::empty()).contains("a"));
+    }
+
+    #[test]
+    fn what_is_not_a_subscription_may_be_one_to_any_topic() {
+        for bytes in [
+            &b""[..],
+            b"\0\0\0\0\0",
+            b"\0\0\xff\xff\xff\xff",
+            b"\0\0\x7f\xff\xff\xff\0\x01a",
+            b"\0\0\0\0\0\x01\0\x01\xff",
+        ] {
+            let subscribed = Subscribed::of([b"\0\0\0\0\0\0", bytes].into_iter());
+            assert!(subscribed == Subscribed::Unknown && subscribed.contains("a"), "{bytes:?}");
+        }
+    }
+}
