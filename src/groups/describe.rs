@@ -94,3 +94,85 @@ impl<W: Copy + Ord + Debug> ClassicGroup<W> {
         Ok(Subscribed::of(protocols.map(|protocol| &*protocol.metadata)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{Room, join, who};
+    use super::super::{Join, Limits};
+    use super::*;
+
+    #[test]
+    fn a_stable_group_is_described_with_the_bytes_of_its_members() {
+        let mut room = Room::new();
+        let ask = Join { protocols: vec![("range", b"topics")], takes_id_first: false, ..join("g", "") };
+        let client = room.join(Join { instance: Some("one"), ..ask });
+        room.pass(0);
+        let id = room.joined(client).member;
+        let bare = MemberDescription {
+            member: &id,
+            instance: Some("one"),
+            client_id: "app",
+            client_host: "/127.0.0.1",
+            metadata: b"",
+            assignment: b"",
+        };
+        let completing = Description {
+            state: State::Completing,
+            protocol_type: "consumer",
+            protocol: "",
+            members: vec![bare.clone()],
+        };
+        assert_eq!(room.groups.describe("g"), completing);
+        room.sync(who(&id, 1), &[(&id, b"share")]);
+        let members = vec![MemberDescription { metadata: b"topics", assignment: b"share", ..bare }];
+        let stable = Description { state: State::Stable, protocol: "range", members, ..completing };
+        assert_eq!(room.groups.describe("g"), stable);
+    }
+
+    #[test]
+    fn a_group_that_is_not_there_is_dead() {
+        let room = Room::new();
+        assert_eq!(room.groups.describe("g"), Description::DEAD);
+        assert_eq!(State::Dead.name(), "Dead");
+    }
+
+    #[test]
+    fn groups_are_listed_by_name_and_filtered_by_state_and_kind() {
+        let mut room = Room::with(Limits { initial_rebalance_delay_ms: 0, ..Limits::default() });
+        room.stable(1);
+        room.groups.known("a", "");
+        room.groups.known("z", "connect");
+        let names = |states: &[&str], kinds: &[&str]| -> Vec<String> {
+            room.groups.list(states, kinds).iter().map(|group| group.group.to_owned()).collect()
+        };
+        assert_eq!(names(&[], &[]), ["a", "g", "z"]);
+        assert_eq!(names(&["stable"], &[]), ["g"]);
+        assert_eq!(names(&[" Empty ", "DEAD"], &["Classic"]), ["a", "z"]);
+        assert!(names(&["PreparingRebalance"], &[]).is_empty() && names(&[], &["consumer"]).is_empty());
+        let listed = room.groups.list(&["Empty"], &[]);
+        assert_eq!((listed[0].protocol_type, listed[1].protocol_type), ("", "connect"));
+        assert_eq!((listed[1].state.name(), listed[1].kind), ("Empty", "classic"));
+    }
+
+    #[test]
+    fn the_topics_that_members_read_are_known_of_consumers_only() {
+        let mut room = Room::new();
+        assert_eq!(room.groups.subscribed_topics("g"), Err(ErrorCode::GroupIdNotFound));
+        room.groups.known("g", "connect");
+        assert!(!room.groups.subscribed_topics("g").unwrap().contains("orders"));
+        let subscription = b"\0\0\0\0\0\x01\0\x06orders";
+        for (protocol_type, metadata) in [("consumer", &subscription[..]), ("connect", b"")] {
+            let ask = Join { protocols: vec![("range", metadata)], takes_id_first: false, ..join("g", "") };
+            let client = room.join(Join { protocol_type, ..ask });
+            room.pass(0);
+            let id = room.joined(client).member;
+            match room.groups.subscribed_topics("g") {
+                Ok(topics) => {
+                    assert_eq!((topics.contains("orders"), topics.contains("other")), (true, false))
+                }
+                Err(code) => assert_eq!((protocol_type, code), ("connect", ErrorCode::NonEmptyGroup)),
+            }
+            room.leave(&id).unwrap();
+        }
+    }
+}

@@ -546,18 +546,27 @@ mod tests {
     #[test]
     fn when_all_clients_have_hung_up_the_generation_waits_for_one_to_come_back() {
         let mut room = Room::new();
-        let ids = room.stable(2);
-        let first = room.join(join("g", &ids[0]));
-        room.groups.gone(first..=first, room.now);
-        let second = room.join(join("g", &ids[1]));
-        room.groups.gone(second..=second, room.now);
+        let ids = room.stable(3);
+        let clients = [0, 1].map(|n: usize| room.join(join("g", &ids[n])));
+        room.groups.gone(clients[0]..=clients[1], room.now);
+        room.leave(&ids[2]).unwrap();
         room.pass(5_000);
-        assert!(room.state() == State::Completing || room.state() == State::Preparing);
-        let again = room.join(join("g", &ids[1]));
-        room.pass(0);
-        assert_eq!(&*room.joined(again).member, ids[1]);
-        // If nobody does, their sessions end.
-        room.pass(120_000);
+        assert_eq!(room.state(), State::Preparing);
+        let client = room.join(join("g", &ids[1]));
+        let told = room.joined(client);
+        assert_eq!((&*told.leader, told.members.len()), (&*ids[1], 2));
+    }
+
+    #[test]
+    fn when_all_clients_have_hung_up_and_none_comes_back_the_group_ends() {
+        let mut room = Room::new();
+        let ids = room.stable(2);
+        let client = room.join(join("g", &ids[0]));
+        room.groups.gone(client..=client, room.now);
+        room.leave(&ids[1]).unwrap();
+        room.pass(9_999);
+        assert_eq!(room.state(), State::Preparing);
+        room.pass(1);
         assert_eq!(room.groups.totals(), Default::default());
     }
 

@@ -415,3 +415,113 @@ impl<W: Copy + Ord + Debug> Groups<W> {
         assert!(self.timers.len() <= self.groups.len(), "a group has one timer");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::testing::{Room, join, who};
+    use super::*;
+
+    #[test]
+    fn names_of_groups_have_one_to_255_bytes() {
+        let mut room = Room::new();
+        for (name, code) in [
+            (String::new(), ErrorCode::InvalidGroupId),
+            ("x".repeat(256), ErrorCode::InvalidGroupId),
+            ("x".repeat(255), ErrorCode::MemberIdRequired),
+            ("\u{7}\n".into(), ErrorCode::MemberIdRequired),
+        ] {
+            let client = room.join(join(&name, ""));
+            assert_eq!(room.not_joined(client).0, code, "{name:?}");
+        }
+        let long = "x".repeat(256);
+        assert_eq!(room.groups.may_commit(&long, who("", -1), room.now), Err(ErrorCode::InvalidGroupId));
+    }
+
+    #[test]
+    fn session_timeouts_outside_the_bounds_are_refused() {
+        let mut room = Room::new();
+        for (session_timeout_ms, code) in [
+            (5_999, ErrorCode::InvalidSessionTimeout),
+            (6_000, ErrorCode::MemberIdRequired),
+            (1_800_000, ErrorCode::MemberIdRequired),
+            (1_800_001, ErrorCode::InvalidSessionTimeout),
+            (0, ErrorCode::InvalidSessionTimeout),
+            (-1, ErrorCode::InvalidSessionTimeout),
+            (i32::MAX, ErrorCode::InvalidSessionTimeout),
+        ] {
+            let client = room.join(Join { session_timeout_ms, ..join("g", "") });
+            assert_eq!(room.not_joined(client).0, code, "{session_timeout_ms}");
+        }
+    }
+
+    #[test]
+    fn at_the_limit_of_groups_none_is_begun() {
+        let mut room = Room::with(Limits { max_groups: 1, ..Limits::default() });
+        room.groups.known("a", "");
+        let client = room.join(join("g", ""));
+        assert_eq!(room.not_joined(client).0, ErrorCode::PolicyViolation);
+        assert_eq!(room.groups.may_commit("g", who("", -1), room.now), Err(ErrorCode::PolicyViolation));
+        assert_eq!(room.groups.may_commit("a", who("", -1), room.now), Ok(()));
+        room.groups.forgotten("a");
+        room.id();
+    }
+
+    #[test]
+    fn an_empty_group_stays_as_long_as_it_has_offsets() {
+        let mut room = Room::new();
+        let ids = room.stable(1);
+        room.groups.known("g", "");
+        room.leave(&ids[0]).unwrap();
+        let listed = room.groups.list(&[], &[]);
+        assert_eq!((listed[0].state, listed[0].protocol_type), (State::Empty, "consumer"));
+        room.groups.forgotten("g");
+        assert_eq!(room.groups.totals(), Totals::default());
+        room.groups.forgotten("g");
+    }
+
+    #[test]
+    fn what_was_remembered_of_a_group_does_not_override_what_its_members_do() {
+        let mut room = Room::new();
+        room.groups.known("a", "connect");
+        room.groups.known("a", "");
+        assert_eq!(room.groups.describe("a").protocol_type, "connect");
+        room.stable(1);
+        room.groups.known("g", "connect");
+        assert_eq!(room.groups.describe("g").protocol_type, "consumer");
+    }
+
+    #[test]
+    fn only_an_empty_group_can_be_deleted() {
+        let mut room = Room::new();
+        assert_eq!(room.groups.delete("g"), Err(ErrorCode::GroupIdNotFound));
+        let ids = room.stable(1);
+        room.groups.known("g", "");
+        assert_eq!(room.groups.delete("g"), Err(ErrorCode::NonEmptyGroup));
+        room.leave(&ids[0]).unwrap();
+        let pending = room.id();
+        assert_eq!((room.groups.may_delete("g"), room.groups.delete("g")), (Ok(()), Ok(())));
+        assert_eq!((room.groups.totals(), room.groups.next_deadline()), (Totals::default(), None));
+        let client = room.join(join("g", &pending));
+        assert_eq!(room.not_joined(client).0, ErrorCode::UnknownMemberId);
+    }
+
+    #[test]
+    fn groups_do_not_disturb_each_other() {
+        let mut room = Room::new();
+        let ids = room.stable(2);
+        let client = room.join(Join { takes_id_first: false, ..join("other", "") });
+        room.pass(0);
+        assert_eq!(room.joined(client).generation, 1);
+        assert_eq!(room.heartbeat(&ids[0], 1), Ok(()));
+        assert_eq!(room.groups.totals(), Totals { groups: 2, members: 3, ..room.groups.totals() });
+    }
+
+    #[test]
+    #[should_panic(expected = "waits already")]
+    fn a_client_waits_once() {
+        let mut room = Room::with(Limits::default());
+        let ask = Join { takes_id_first: false, ..join("g", "") };
+        room.groups.join(7, &ask, room.now);
+        room.groups.join(7, &ask, room.now);
+    }
+}
