@@ -2,11 +2,17 @@
 //! No logic lives here. A language turns its bytes into a [`Request`] and a [`Reply`] into its bytes; the broker knows
 //! neither bytes nor sockets.
 
+pub mod group;
+
 pub use crate::config::{SettingLine, SettingSource};
 pub use krappy_wire::error::ErrorCode;
 pub use krappy_wire::native::{After, Body, Change, Keys, Level, Op, PlainRecords, RowsWriter};
 
 use crate::chunk::Chunk;
+use group::{GroupReply, GroupRequest};
+
+/// The one topic that belongs to the broker: how far groups have come. Its name is Kafka's, and tools know it.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 
 /// A connection. The slab key is reused, the generation is not, so a reply never reaches a stranger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -170,6 +176,25 @@ pub enum Request<'a> {
     },
     /// Counters and gauges.
     Status,
+    /// Something about consumer groups.
+    Group(GroupRequest<'a>),
+}
+
+impl<'a> Request<'a> {
+    /// The topic that it writes to or changes, if it does.
+    pub fn changes(&self) -> Option<TopicRef<'a>> {
+        match self {
+            Request::Publish(publish) => Some(publish.topic),
+            Request::PublishIf(publish) => Some(publish.topic),
+            Request::DeleteTopic { topic } => Some(*topic),
+            Request::CreateTopic { topic, .. }
+            | Request::AlterTopic { topic, .. }
+            | Request::CreatePartitions { topic, .. }
+            | Request::DeleteRecords { topic, .. }
+            | Request::OpenProducer { topic, .. } => Some(TopicRef::Name(topic)),
+            _ => None,
+        }
+    }
 }
 
 /// Records for one topic.
@@ -447,6 +472,8 @@ pub enum Reply {
     Trimmed(i64),
     /// Names and values.
     Status(Vec<(&'static str, i64)>),
+    /// Something about consumer groups.
+    Group(GroupReply),
     /// Refused.
     Refused(Refusal),
 }

@@ -99,6 +99,39 @@ impl Default for Limits {
     }
 }
 
+/// What holds for all consumer groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupConfig {
+    /// `group.min.session.timeout.ms`: a member that asks for less is refused.
+    pub min_session_timeout_ms: u32,
+    /// `group.max.session.timeout.ms`: a member that asks for more is refused.
+    pub max_session_timeout_ms: u32,
+    /// `group.initial.rebalance.delay.ms`: how long the first member of a group waits for others.
+    pub initial_rebalance_delay_ms: u32,
+    /// `group.max.size`: members of a group.
+    pub max_size: usize,
+    /// `max.groups`: groups, with those that only have offsets.
+    pub max_groups: usize,
+    /// `group.memory.bytes`: about the memory of all groups' members.
+    pub memory: usize,
+    /// `offsets.topic.num.partitions`: partitions of the internal topic, when it is made.
+    pub offsets_partitions: u32,
+}
+
+impl Default for GroupConfig {
+    fn default() -> Self {
+        Self {
+            min_session_timeout_ms: 6_000,
+            max_session_timeout_ms: 1_800_000,
+            initial_rebalance_delay_ms: 0,
+            max_size: 10_000,
+            max_groups: 100_000,
+            memory: 64 << 20,
+            offsets_partitions: 1,
+        }
+    }
+}
+
 /// Everything the broker is told at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -129,6 +162,8 @@ pub struct Config {
     pub exit_on_fsync_error: bool,
     /// `debug.sync.delay.ms`: every sync takes this much longer; for tests of slow disks.
     pub debug_sync_delay_ms: u64,
+    /// Consumer groups.
+    pub group: GroupConfig,
     /// Settings of topics that do not set their own.
     pub topic: TopicSettings,
     /// Bounds.
@@ -151,6 +186,7 @@ impl Default for Config {
             producer_expiry_ms: 24 * 3_600_000,
             exit_on_fsync_error: true,
             debug_sync_delay_ms: 0,
+            group: GroupConfig::default(),
             topic: TopicSettings::default(),
             limits: Limits::default(),
         }

@@ -25,6 +25,15 @@ pub struct Greeting {
     pub advertised: Option<Address>,
 }
 
+/// Both ends of a connection.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// The address of ours that the client has reached.
+    pub reached: Address,
+    /// Where it comes from, as Kafka writes it: a slash, and the address without the port.
+    pub from: String,
+}
+
 /// What became of the front of the input.
 #[derive(Debug)]
 pub enum Step<'a> {

@@ -18,7 +18,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use crate::broker::Broker;
 use crate::disk::Disk;
-use crate::language::Address;
+use crate::language::{Address, Ends};
 use crate::os::{self, Signals};
 use crate::server::{Server, Stream};
 use crate::time::{Now, Time};
@@ -103,11 +103,14 @@ impl Stream for TcpStream {
         self.peer_addr().map_or_else(|_| "(gone)".into(), |addr| addr.to_string())
     }
 
-    fn reached(&self) -> Address {
-        match self.local_addr() {
-            Ok(addr) => Address { host: addr.ip().to_canonical().to_string(), port: addr.port() },
+    fn ends(&self) -> Ends {
+        match (self.local_addr(), self.peer_addr()) {
+            (Ok(here), Ok(there)) => Ends {
+                reached: Address { host: here.ip().to_canonical().to_string(), port: here.port() },
+                from: format!("/{}", there.ip().to_canonical()),
+            },
             // The connection is gone already, and whatever it asks for is told to nobody.
-            Err(_) => Address { host: String::new(), port: 0 },
+            _ => Ends::default(),
         }
     }
 }

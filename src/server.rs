@@ -18,7 +18,7 @@ use crate::chunk::Buffers;
 use crate::config::Limits;
 use crate::conn::Conn;
 use crate::conn::input::Fill;
-use crate::language::{Address, Greeting, Step};
+use crate::language::{Ends, Greeting, Step};
 use crate::time::{Now, Time};
 use crate::timers::Timers;
 use crate::worker::{Done, Job};
@@ -31,8 +31,8 @@ pub trait Stream: Read + Write {
     /// Who is on the other side, for logs.
     fn peer(&self) -> String;
 
-    /// The address that the client has reached.
-    fn reached(&self) -> Address;
+    /// Both ends of it.
+    fn ends(&self) -> Ends;
 }
 
 /// All connections and the broker behind them.
@@ -120,7 +120,7 @@ impl<S: Stream> Server<S> {
     pub fn accept(&mut self, stream: S, now: Now) -> ConnId {
         self.generation = self.generation.wrapping_add(1);
         let id = ConnId { key: self.next_key(), generation: self.generation };
-        let conn = Conn::new(stream.reached(), now);
+        let conn = Conn::new(stream.ends(), now);
         let client = Client {
             stream,
             conn,
@@ -204,7 +204,7 @@ impl<S: Stream> Server<S> {
                 Ok(Fill::WouldBlock | Fill::End) => {}
                 Err(error) => {
                     log::debug!("connection {} from {}: {error}", client.id.generation, client.stream.peer());
-                    return self.close(key, Why::Broken);
+                    return self.close(key, Why::Broken, now);
                 }
             }
         }
@@ -315,7 +315,7 @@ impl<S: Stream> Server<S> {
     /// Hands replies to their connections; the ones whose connection is gone are dropped.
     fn deliver(&mut self, now: Now) {
         let mut replies = std::mem::take(&mut self.replies);
-        self.broker.take_replies(&mut replies);
+        self.broker.take_replies(&mut replies, now);
         for (to, reply) in replies.drain(..) {
             match self.clients.get_mut(to.conn.key as usize) {
                 Some(client) if client.id == to.conn => {
@@ -358,12 +358,12 @@ impl<S: Stream> Server<S> {
             self.broker.metrics.sent_bytes += *sent;
             if let Err(error) = drained {
                 log::debug!("connection {} from {}: {error}", client.id.generation, client.stream.peer());
-                return self.close(key, Why::Broken);
+                return self.close(key, Why::Broken, now);
             }
         }
         let released = client.conn.release();
         if client.conn.is_finished() {
-            self.close(key, Why::Finished);
+            self.close(key, Why::Finished, now);
             return self.released(released);
         }
         if !client.queued && !client.set_aside {
@@ -432,13 +432,13 @@ impl<S: Stream> Server<S> {
         }
     }
 
-    fn close(&mut self, key: u32, why: Why) {
+    fn close(&mut self, key: u32, why: Why, now: Now) {
         let client = self.clients.remove(key as usize);
         self.timers.remove(client.timer, client.id);
         log::debug!("connection {} from {} is closed: {why:?}", client.id.generation, client.stream.peer());
         self.broker.metrics.connections = self.clients.len() as u64;
         self.broker.metrics.closed_timeout += u64::from(why == Why::TimedOut);
-        self.broker.forget(client.id);
+        self.broker.forget(client.id, now);
         let released = client.conn.dismantle(&mut self.input, self.broker.buffers());
         self.released(released);
     }
@@ -459,7 +459,7 @@ impl<S: Stream> Server<S> {
             if deadline <= now.time {
                 let (number, peer) = (id.generation, client.stream.peer());
                 log::info!("connection {number} from {peer} is closed: {}", client.conn.overdue());
-                self.close(id.key, Why::TimedOut);
+                self.close(id.key, Why::TimedOut, now);
             } else if deadline < client.timer {
                 client.timer = deadline;
                 self.timers.insert(deadline, id);

@@ -5,7 +5,7 @@
 
 use slab::Slab;
 
-use crate::api::{Level, Parts, PublishedPart, Refusal, Reply, ReplyTo};
+use crate::api::{ConnId, Level, Parts, PublishedPart, Refusal, Reply, ReplyTo};
 
 /// To whom the fate of an append is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +87,13 @@ impl Acks {
             };
             self.ready.push((to, reply));
         }
+    }
+
+    /// Takes the first reply to this connection that is ready: its slot, and what it is.
+    pub fn take_one(&mut self, conn: ConnId) -> Option<(u64, Reply)> {
+        let place = self.ready.iter().position(|(to, _)| to.conn == conn)?;
+        let (to, reply) = self.ready.remove(place);
+        Some((to.slot, reply))
     }
 
     /// Takes the replies that are ready.

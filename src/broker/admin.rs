@@ -40,7 +40,7 @@ impl Broker {
     }
 
     /// Checks everything; the topic as it would be, without an id, and how many partitions it would have.
-    fn plan_topic(
+    pub(super) fn plan_topic(
         &self,
         name: &str,
         partitions: Option<i32>,
@@ -76,7 +76,7 @@ impl Broker {
     }
 
     /// Enters a topic that was checked in the catalog and lets a worker make its folder.
-    fn begin_topic(&mut self, topic: Topic, count: u32, waiting: (ReplyTo, Then)) -> Taken {
+    pub(super) fn begin_topic(&mut self, topic: Topic, count: u32, waiting: (ReplyTo, Then)) -> Taken {
         let topic = Topic { id: self.new_id(), state: State::Creating(vec![waiting]), ..topic };
         let properties = topic.properties(&topic.own, count);
         let opening = self.opening(&topic.settings);
@@ -359,7 +359,7 @@ impl Broker {
         self.jobs.push(Job::DeleteTopic { topic: key, topics: self.topics_dir(), name });
     }
 
-    pub(super) fn topic_deleted(&mut self, key: TopicKey, result: std::io::Result<()>) {
+    pub(super) fn topic_deleted(&mut self, key: TopicKey, result: std::io::Result<()>, now: Now) {
         let topic = self.catalog.remove(key).expect("a topic that is being deleted stays in the catalog");
         let State::Deleting(waiting) = topic.state else {
             unreachable!("only a topic being deleted is removed")
@@ -367,6 +367,7 @@ impl Broker {
         if let Err(error) = &result {
             log::error!("the folder of deleted topic {:?} could not be removed: {error}", topic.name);
         }
+        self.forget_topic(&topic.name, now);
         for to in waiting {
             match &result {
                 Ok(()) => self.acks.reply(to, Reply::Deleted),

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::{ErrorCode, PartitionKey, Refusal, ReplyTo, TopicKey, TopicRef};
+use crate::api::{ErrorCode, OFFSETS_TOPIC, PartitionKey, Refusal, ReplyTo, TopicKey, TopicRef};
 use crate::config::nearest::nearest;
 use crate::config::{TopicOverrides, TopicSettings};
 
@@ -78,6 +78,8 @@ pub struct Catalog {
     names: BTreeMap<String, TopicKey>,
     ids: BTreeMap<[u8; 16], TopicKey>,
     topics: Vec<Option<Topic>>,
+    /// The key of [`OFFSETS_TOPIC`].
+    internal: Option<TopicKey>,
 }
 
 impl Catalog {
@@ -86,6 +88,9 @@ impl Catalog {
         let key = TopicKey(u32::try_from(self.topics.len()).expect("fewer than 4 G topics in one process"));
         self.names.insert(topic.name.clone(), key);
         self.ids.insert(topic.id, key);
+        if topic.name == OFFSETS_TOPIC {
+            self.internal = Some(key);
+        }
         self.topics.push(Some(topic));
         key
     }
@@ -101,6 +106,15 @@ impl Catalog {
     /// The key of a name.
     pub fn find(&self, name: &str) -> Option<TopicKey> {
         self.names.get(name).copied()
+    }
+
+    /// Whether a topic is the broker's own, whether it is there or not.
+    pub fn is_internal(&self, topic: TopicRef<'_>) -> bool {
+        match topic {
+            TopicRef::Name(name) => name == OFFSETS_TOPIC,
+            TopicRef::Id(id) => self.internal.is_some() && self.ids.get(&id).copied() == self.internal,
+            TopicRef::Key(key) => self.internal == Some(key),
+        }
     }
 
     /// A topic by whatever it is called, in whatever state it is.

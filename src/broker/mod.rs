@@ -11,6 +11,7 @@ pub mod admit;
 pub mod alter;
 pub mod catalog;
 pub mod clean;
+pub mod coordinate;
 pub mod deferred;
 pub mod fetch;
 pub mod keyed;
@@ -40,6 +41,7 @@ use crate::worker::{Done, Job};
 use acks::Acks;
 use catalog::Catalog;
 use clean::Cleaner;
+use coordinate::{Coordinator, OURSELVES};
 use deferred::Deferred;
 use keyed::Keyed;
 use open::Identity;
@@ -111,6 +113,7 @@ pub struct Broker {
     parked: Parking<Fetch>,
     keyed: Parking<Keyed>,
     deferred: Deferred,
+    coordinator: Coordinator,
     pins: Pins,
     cleaner: Cleaner,
     /// Bytes of the active memtables of all views.
@@ -145,6 +148,8 @@ pub struct Broker {
 
 impl Broker {
     fn empty(config: Config, disk: Arc<dyn Disk>, lock: Box<dyn Send>, seed: u64) -> Self {
+        // The coordinator needs a salt that no other process has had.
+        let coordinator = Coordinator::new(&config, [0; 16]);
         Self {
             config,
             disk,
@@ -158,6 +163,7 @@ impl Broker {
             parked: Parking::default(),
             keyed: Parking::default(),
             deferred: Deferred::default(),
+            coordinator,
             pins: Pins::default(),
             cleaner: Cleaner::default(),
             view_memory: 0,
@@ -187,10 +193,18 @@ impl Broker {
     fn started(&mut self, now: Now) {
         self.next_retention = now.time.plus_ms(self.config.retention_check_ms.min(1_000));
         self.start_views();
+        let salt = self.new_id();
+        self.coordinator = Coordinator::new(&self.config, salt);
+        self.load_offsets(now);
     }
 
     /// Takes a request, or leaves it for later. Replies become ready now or after a completion.
     pub fn handle(&mut self, to: ReplyTo, request: Request<'_>, now: Now) -> Taken {
+        if let Some(topic) = request.changes()
+            && let Err(refusal) = self.refuse_internal(topic)
+        {
+            return self.refuse(to, refusal);
+        }
         let taken = match request {
             Request::Publish(publish) => self.publish(to, &publish, now),
             Request::Fetch(fetch) => self.fetch(to, fetch, now),
@@ -226,6 +240,7 @@ impl Broker {
                 self.delete_records(to, topic, partition, offset)
             }
             Request::Status => self.status(to),
+            Request::Group(request) => self.group(to, request, now),
         };
         self.metrics.requests += u64::from(taken == Taken::Yes);
         taken
@@ -246,7 +261,7 @@ impl Broker {
             Done::TopicCreated(key, result) => self.topic_created(key, result),
             Done::Described(key, result) => self.altered(key, result.map(|()| Vec::new()), now),
             Done::PartitionsAdded(key, result) => self.altered(key, result, now),
-            Done::TopicDeleted(key, result) => self.topic_deleted(key, result),
+            Done::TopicDeleted(key, result) => self.topic_deleted(key, result, now),
             Done::Unlinked(key, result) | Done::Snapshotted(key, result) => {
                 if let Err(error) = result {
                     log::warn!("background work on the data folder failed: {error}");
@@ -323,6 +338,7 @@ impl Broker {
         self.fetch_deadlines(now.time);
         self.keyed_deadlines(now.time);
         self.expire_pins(now.time);
+        self.tick_groups(now);
         self.clean_on(now);
         if now.time >= self.next_view_retry {
             self.retry_views(now);
@@ -372,6 +388,7 @@ impl Broker {
         let others = [
             self.parked.next_deadline(),
             self.keyed.next_deadline(),
+            self.coordinator.next_deadline(),
             self.next_pin_end(),
             self.cleaner.next(),
             Some(self.next_view_retry),
@@ -482,13 +499,17 @@ impl Broker {
     }
 
     /// The connection is gone: drops what it waits for. Publishes that were taken stay taken.
-    pub fn forget(&mut self, conn: ConnId) {
+    pub fn forget(&mut self, conn: ConnId, now: Now) {
         self.parked.forget(conn);
         self.keyed.forget(conn);
+        self.forget_waiting(conn, now);
     }
 
     /// Takes the replies that are ready.
-    pub fn take_replies(&mut self, into: &mut Vec<(ReplyTo, Reply)>) {
+    pub fn take_replies(&mut self, into: &mut Vec<(ReplyTo, Reply)>, now: Now) {
+        while let Some((slot, reply)) = self.acks.take_one(OURSELVES) {
+            self.told(slot, reply, now);
+        }
         self.acks.take_ready(into);
     }
 
@@ -516,6 +537,7 @@ impl Broker {
     /// Begins to stop: waiting fetches are answered with what is there, and no new publish is taken.
     pub fn drain(&mut self, now: Now) {
         self.draining = true;
+        self.send_members_away(now);
         for id in self.parked.all_idle() {
             self.retry_fetch(id, now.time);
         }

@@ -252,6 +252,35 @@ const BROKER: &[Setting] = &[
         "An idempotent producer that has appended nothing to a partition for this long is forgotten there: what it sends \
          again after that is appended again."
     ),
+    amount!(
+        "group.min.session.timeout.ms",
+        Broker,
+        millis(1, 1_800 * SECOND),
+        group.min_session_timeout_ms,
+        "The shortest session.timeout.ms that a member of a consumer group may ask for."
+    ),
+    amount!(
+        "group.max.session.timeout.ms",
+        Broker,
+        millis(1, i32::MAX as i64),
+        group.max_session_timeout_ms,
+        "The longest session.timeout.ms that a member of a consumer group may ask for."
+    ),
+    amount!(
+        "group.initial.rebalance.delay.ms",
+        Broker,
+        millis(0, HOUR),
+        group.initial_rebalance_delay_ms,
+        "How long the first members of an empty consumer group wait for others before partitions are shared out."
+    ),
+    amount!(
+        "offsets.topic.num.partitions",
+        Broker,
+        count(1, 10_000),
+        group.offsets_partitions,
+        "Partitions of __consumer_offsets, the internal topic of committed offsets, when it is made. With one, all groups \
+         share each sync."
+    ),
     Setting {
         name: "on.fsync.error",
         group: Group::Broker,
@@ -369,6 +398,30 @@ const LIMITS: &[Setting] = &[
         count(1, 1_000_000),
         limits.max_topics,
         "Topics. Protects memory and start-up time. At it creation is refused with POLICY_VIOLATION."
+    ),
+    amount!(
+        "group.max.size",
+        Limits,
+        count(1, 1_000_000),
+        group.max_size,
+        "Members of one consumer group. Protects the time that a rebalance takes. At it a new member is refused with \
+         GROUP_MAX_SIZE_REACHED."
+    ),
+    amount!(
+        "max.groups",
+        Limits,
+        count(1, 10_000_000),
+        group.max_groups,
+        "Consumer groups, with those that have offsets and no members. Protects memory. At it a new group is refused \
+         with POLICY_VIOLATION."
+    ),
+    amount!(
+        "group.memory.bytes",
+        Limits,
+        bytes(MIB, GIB),
+        group.memory,
+        "What all members of consumer groups have told about themselves and were given. Protects memory. At it new \
+         members are refused with POLICY_VIOLATION."
     ),
     amount!(
         "max.partitions",

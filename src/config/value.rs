@@ -46,7 +46,7 @@ pub enum Kind {
 }
 
 /// A host, by name or number, and a port.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Address {
     /// As a client would write it; an IPv6 address stands without brackets.
     pub host: String,

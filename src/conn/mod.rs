@@ -14,7 +14,7 @@ use std::io::{self, Read, Write};
 use crate::api::Reply;
 use crate::chunk::Buffers;
 use crate::config::Limits;
-use crate::language::{Address, Greeting, Step, Violation};
+use crate::language::{Ends, Greeting, Step, Violation};
 use crate::output::Output;
 use crate::time::{Now, Time};
 use input::{Fill, Input};
@@ -26,6 +26,7 @@ const READ_AHEAD: usize = 1 << 20;
 /// One client without its socket.
 #[derive(Debug)]
 pub struct Conn {
+    ends: Ends,
     input: Input,
     output: Output,
     spoken: Spoken,
@@ -43,12 +44,13 @@ pub struct Conn {
 }
 
 impl Conn {
-    /// A connection that was accepted at this moment; it reached this address of ours.
-    pub fn new(reached: Address, now: Now) -> Self {
+    /// A connection that was accepted at this moment.
+    pub fn new(ends: Ends, now: Now) -> Self {
         Self {
+            ends,
             input: Input::default(),
             output: Output::default(),
-            spoken: Spoken::Unknown(reached),
+            spoken: Spoken::Unknown,
             readable: true,
             writable: true,
             ended: false,
@@ -87,7 +89,7 @@ impl Conn {
         if bytes.is_empty() && !(may_fetch && self.spoken.has_ready()) {
             return Ok(Step::Nothing);
         }
-        self.spoken.step(bytes, &mut self.output, limits, greeting, may_fetch)
+        self.spoken.step(bytes, &mut self.output, limits, greeting, &self.ends, may_fetch)
     }
 
     /// A frame is dealt with.
@@ -284,8 +286,8 @@ mod tests {
         Greeting { software: "krappy".into(), cluster_id: "c".into(), ..Greeting::default() }
     }
 
-    fn reached() -> Address {
-        Address { host: "127.0.0.1".into(), port: 9092 }
+    fn ends() -> Ends {
+        Ends::default()
     }
 
     /// A registration, a publish and a ping, as a client sends them in one go.
@@ -362,11 +364,11 @@ mod tests {
     #[test]
     fn requests_are_the_same_however_their_bytes_arrive() {
         let bytes = conversation();
-        let mut whole = Conn::new(reached(), NOW);
+        let mut whole = Conn::new(ends(), NOW);
         assert_eq!(feed(&mut whole, &bytes, bytes.len()), ["open", "publish"]);
         let expected = sent(&mut whole);
         for step in 1..bytes.len() {
-            let mut conn = Conn::new(reached(), NOW);
+            let mut conn = Conn::new(ends(), NOW);
             assert_eq!(feed(&mut conn, &bytes, step), ["open", "publish"], "{step} bytes at a time");
             assert_eq!(sent(&mut conn), expected, "{step} bytes at a time");
         }
@@ -374,7 +376,7 @@ mod tests {
 
     #[test]
     fn a_client_that_has_finished_sending_gets_what_it_asked_for_before_it_is_closed() {
-        let mut conn = Conn::new(reached(), NOW);
+        let mut conn = Conn::new(ends(), NOW);
         let (mut pool, limits, greeting) = (Buffers::new(1 << 20), Limits::default(), greeting());
         conn.fill(&mut &conversation()[..], &mut pool).unwrap();
         conn.fill(&mut &b""[..], &mut pool).unwrap();
@@ -389,7 +391,7 @@ mod tests {
     #[test]
     fn a_half_read_frame_has_a_deadline_and_an_idle_connection_another() {
         let limits = Limits::default();
-        let mut conn = Conn::new(reached(), NOW);
+        let mut conn = Conn::new(ends(), NOW);
         conn.readable = false;
         assert_eq!(conn.deadline(&limits), NOW.time.plus_ms(limits.idle_ms));
         let bytes = conversation();
@@ -405,7 +407,7 @@ mod tests {
 
     #[test]
     fn a_publish_that_is_not_taken_is_offered_again() {
-        let mut conn = Conn::new(reached(), NOW);
+        let mut conn = Conn::new(ends(), NOW);
         let (mut pool, limits, greeting) = (Buffers::new(1 << 20), Limits::default(), greeting());
         conn.fill(&mut &conversation()[..], &mut pool).unwrap();
         let Ok(Step::Request { slot, consumed, .. }) = conn.next_request(&limits, &greeting) else {
@@ -424,7 +426,7 @@ mod tests {
         for (bytes, word) in
             [(&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"[..], "TLS"), (b"\0\0\0\x14\xff\xff", "neither")]
         {
-            let mut conn = Conn::new(reached(), NOW);
+            let mut conn = Conn::new(ends(), NOW);
             conn.fill(&mut &bytes[..], &mut Buffers::new(0)).unwrap();
             let violation = conn.next_request(&Limits::default(), &greeting()).unwrap_err();
             assert!(violation.0.contains(word), "{}", violation.0);
@@ -433,7 +435,7 @@ mod tests {
 
     #[test]
     fn a_browser_gets_a_page_and_is_closed_behind_it() {
-        let mut conn = Conn::new(reached(), NOW);
+        let mut conn = Conn::new(ends(), NOW);
         let request = b"GET / HTTP/1.1\r\n\r\n";
         assert!(feed(&mut conn, request, 1).is_empty());
         assert!(sent(&mut conn).starts_with(b"HTTP/1.1 404 "));

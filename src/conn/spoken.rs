@@ -7,7 +7,7 @@ use krappy_wire::frame;
 
 use crate::api::Reply;
 use crate::config::Limits;
-use crate::language::{Address, Greeting, Step, Violation};
+use crate::language::{Ends, Greeting, Step, Violation};
 use crate::output::Output;
 use crate::{http, kafka, native};
 
@@ -18,7 +18,7 @@ const TELLING: usize = 6;
 #[derive(Debug)]
 pub enum Spoken {
     /// Too few bytes have come.
-    Unknown(Address),
+    Unknown,
     /// The language of krappy's own clients.
     Native(native::Session),
     /// Kafka's.
@@ -35,18 +35,19 @@ impl Spoken {
         out: &mut Output,
         limits: &'a Limits,
         greeting: &'a Greeting,
+        ends: &'a Ends,
         may_fetch: bool,
     ) -> Result<Step<'a>, Violation> {
-        if let Spoken::Unknown(reached) = self {
-            match listen(input, reached)? {
+        if let Spoken::Unknown = self {
+            match listen(input)? {
                 Some(told) => *self = told,
                 None => return Ok(Step::Partial(TELLING)),
             }
         }
         match self {
-            Spoken::Unknown(_) => unreachable!("it was told a moment ago"),
+            Spoken::Unknown => unreachable!("it was told a moment ago"),
             Spoken::Native(session) => session.step(input, out.gather(), limits, greeting, may_fetch),
-            Spoken::Kafka(session) => session.step(input, out, limits, greeting),
+            Spoken::Kafka(session) => session.step(input, out, limits, greeting, ends),
             Spoken::Http(session) => session.step(input, out.gather()),
         }
     }
@@ -56,7 +57,7 @@ impl Spoken {
         match self {
             Spoken::Native(session) => session.taken(slot),
             Spoken::Kafka(session) => session.taken(count, whole),
-            Spoken::Unknown(_) | Spoken::Http(_) => unreachable!("they ask the broker for nothing"),
+            Spoken::Unknown | Spoken::Http(_) => unreachable!("they ask the broker for nothing"),
         }
     }
 
@@ -65,7 +66,7 @@ impl Spoken {
         match self {
             Spoken::Native(session) => session.reply(slot, reply, out),
             Spoken::Kafka(session) => session.reply(slot, reply, out),
-            Spoken::Unknown(_) | Spoken::Http(_) => unreachable!("they ask the broker for nothing"),
+            Spoken::Unknown | Spoken::Http(_) => unreachable!("they ask the broker for nothing"),
         }
     }
 
@@ -74,7 +75,7 @@ impl Spoken {
         match self {
             Spoken::Native(session) => session.in_flight(),
             Spoken::Kafka(session) => session.in_flight(),
-            Spoken::Unknown(_) | Spoken::Http(_) => 0,
+            Spoken::Unknown | Spoken::Http(_) => 0,
         }
     }
 
@@ -83,7 +84,7 @@ impl Spoken {
         match self {
             Spoken::Native(session) => session.is_waiting(),
             Spoken::Kafka(session) => session.in_flight() > 0,
-            Spoken::Unknown(_) | Spoken::Http(_) => false,
+            Spoken::Unknown | Spoken::Http(_) => false,
         }
     }
 
@@ -100,7 +101,7 @@ impl Spoken {
     /// Whether nothing more is to be parsed.
     pub fn is_closing(&self) -> bool {
         match self {
-            Spoken::Unknown(_) => false,
+            Spoken::Unknown => false,
             Spoken::Native(session) => session.closing,
             Spoken::Kafka(session) => session.closing,
             Spoken::Http(session) => session.closing,
@@ -117,7 +118,7 @@ impl Spoken {
     /// Nothing more is parsed; what is owed is still sent.
     pub fn close(&mut self) {
         match self {
-            Spoken::Unknown(_) => *self = Spoken::Http(http::Session { closing: true }),
+            Spoken::Unknown => *self = Spoken::Http(http::Session { closing: true }),
             Spoken::Native(session) => session.closing = true,
             Spoken::Kafka(session) => session.closing = true,
             Spoken::Http(session) => session.closing = true,
@@ -133,7 +134,7 @@ impl Spoken {
 }
 
 /// What is spoken; `None`: more must come.
-fn listen(input: &[u8], reached: &Address) -> Result<Option<Spoken>, Violation> {
+fn listen(input: &[u8]) -> Result<Option<Spoken>, Violation> {
     if http::is_spoken(input) {
         return Ok(Some(Spoken::Http(http::Session::default())));
     }
@@ -143,9 +144,7 @@ fn listen(input: &[u8], reached: &Address) -> Result<Option<Spoken>, Violation> 
     let Some(&[_, _, _, _, high, low]) = input.first_chunk::<TELLING>() else { return Ok(None) };
     match u16::from_be_bytes([high, low]) {
         frame::MAGIC => Ok(Some(Spoken::Native(native::Session::default()))),
-        key if kafka::is_spoken(key) => {
-            Ok(Some(Spoken::Kafka(Box::new(kafka::Session::new(reached.clone())))))
-        }
+        key if kafka::is_spoken(key) => Ok(Some(Spoken::Kafka(Box::new(kafka::Session::default())))),
         _ => Err(Violation("this is neither a krappy client nor a Kafka client nor HTTP".into())),
     }
 }

@@ -36,6 +36,7 @@ mod limits;
 mod member;
 mod member_id;
 mod messages;
+pub mod offsets;
 mod protocols;
 mod roster;
 mod subscription;
@@ -261,6 +262,23 @@ impl<W: Copy + Ord + Debug> Groups<W> {
         while let Some((&to, &(key, number))) = self.waiting.range(range.clone()).next() {
             self.waiting.remove(&to);
             self.with(key, now, |group, turn| group.gone(number, turn));
+        }
+    }
+
+    /// Answers everybody who waits with this code, because the broker stops.
+    pub fn send_away(&mut self, code: ErrorCode, now: Time) {
+        while let Some((&to, &(key, number))) = self.waiting.iter().next() {
+            self.waiting.remove(&to);
+            let answer = self.with(key, now, |group, turn| {
+                let member = group.roster.get(number).expect("whoever waits is a member");
+                let answer = match member.waits.has_joined() {
+                    true => Answer::NotJoined { code, member: member.id.clone() },
+                    false => Answer::NotSynced(code),
+                };
+                group.gone(number, turn);
+                answer
+            });
+            self.answers.push((to, answer));
         }
     }
 

@@ -6,7 +6,7 @@ use super::NODE;
 use super::message::message;
 use super::plan::{Context, Plan, refused};
 use super::wire::{Text, Uuid};
-use crate::api::{Reply, Request, TopicRef};
+use crate::api::{OFFSETS_TOPIC, Reply, Request, TopicRef};
 
 message! {
     /// Asks for topics, from the cursor on; no topics: for all.
@@ -114,6 +114,7 @@ fn page(
         }
         let mut topic = DescribeTopicPartitionsResponseTopic {
             name: Some(Text::Owned(name.clone())),
+            is_internal: name == OFFSETS_TOPIC,
             ..Default::default()
         };
         match state {

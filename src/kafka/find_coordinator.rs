@@ -1,10 +1,12 @@
 //! FindCoordinator, key 10, versions 0 to 6, flexible from 3: which broker keeps a group or a transactional id.
 //!
-//! There is one broker, so it is always the answer. Up to version 3 a request has one key, later any number.
+//! There is one broker, so it is the answer for every group. Left out: transactional ids and share groups.
+//! Up to version 3 a request has one key, later any number.
 
+use super::NODE;
 use super::errors::KafkaError;
 use super::message::message;
-use super::plan::Plan;
+use super::plan::{Context, Plan};
 use super::wire::Text;
 
 message! {
@@ -37,31 +39,49 @@ message! {
     }
 }
 
-const WHY: &str = "this version of krappy has neither consumer groups nor transactions";
+/// The type of a key that names a group.
+const GROUP: i8 = 0;
 
-/// Says that there is none yet, which clients take for a reason to ask again later.
-pub fn ask<'a>(request: FindCoordinatorRequest<'a>, version: i16) -> Plan<'a> {
-    let error_code = KafkaError::CoordinatorNotAvailable.into();
-    let error_message = Some(Text::Borrowed(WHY));
-    if version <= 3 {
-        let error_message = error_message.filter(|_| version >= 1);
-        let node_id = -1;
-        return Plan::answer(FindCoordinatorResponse {
-            error_code,
-            error_message,
-            node_id,
-            port: -1,
-            ..Default::default()
-        });
-    }
-    let one = |key: &str| Coordinator {
-        key: Text::Owned(key.to_owned()),
-        node_id: -1,
-        port: -1,
-        error_code,
-        error_message: error_message.clone(),
-        ..Default::default()
+const WHY: &str = "this version of krappy has no transactions and no share groups";
+
+/// This broker, for a group; for anything else, that there is none yet, which clients take for a reason to ask again
+/// later.
+pub fn ask<'a>(request: FindCoordinatorRequest<'a>, context: &Context<'_>) -> Plan<'a> {
+    let of = |key: &str| {
+        let key = Text::Owned(key.to_owned());
+        if request.key_type != GROUP {
+            let error_code = KafkaError::CoordinatorNotAvailable.into();
+            let error_message = Some(Text::Borrowed(WHY));
+            return Coordinator {
+                key,
+                node_id: -1,
+                port: -1,
+                error_code,
+                error_message,
+                ..Default::default()
+            };
+        }
+        Coordinator {
+            key,
+            node_id: NODE,
+            host: Text::Owned(context.address.host.clone()),
+            port: i32::from(context.address.port),
+            error_code: 0,
+            error_message: None,
+        }
     };
-    let coordinators = request.coordinator_keys.into_iter().map(one).collect();
-    Plan::answer(FindCoordinatorResponse { coordinators, ..Default::default() })
+    if context.version > 3 {
+        let coordinators = request.coordinator_keys.iter().map(|key| of(key)).collect();
+        return Plan::answer(FindCoordinatorResponse { coordinators, ..Default::default() });
+    }
+    let Coordinator { node_id, host, port, error_code, error_message, .. } = of(request.key);
+    let error_message = error_message.filter(|_| context.version >= 1);
+    Plan::answer(FindCoordinatorResponse {
+        error_code,
+        error_message,
+        node_id,
+        host,
+        port,
+        ..Default::default()
+    })
 }

@@ -10,7 +10,7 @@ use super::errors::KafkaError;
 use super::message::message;
 use super::plan::{Context, Named, Plan, refused, topic};
 use super::wire::{Text, Uuid};
-use crate::api::{Reply, Request};
+use crate::api::{OFFSETS_TOPIC, Reply, Request};
 
 message! {
     /// Asks for topics. Null: for all, as does an empty list in version 0.
@@ -121,6 +121,7 @@ fn with_all(
         unreachable!("topics were asked for")
     };
     let topics = lines.into_iter().map(|line| MetadataResponseTopic {
+        is_internal: line.name == OFFSETS_TOPIC,
         name: Some(Text::Owned(line.name)),
         topic_id: Uuid(line.id),
         partitions: partitions(line.partitions as usize, epoch),
@@ -133,6 +134,7 @@ fn described(named: Named, reply: Reply, epoch: i32) -> MetadataResponseTopic<'s
     match reply {
         Reply::Topic(topic) => MetadataResponseTopic {
             partitions: partitions(topic.partitions.len(), epoch),
+            is_internal: topic.name == OFFSETS_TOPIC,
             name: Some(Text::Owned(topic.name)),
             topic_id: Uuid(topic.id),
             ..Default::default()

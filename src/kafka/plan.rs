@@ -8,6 +8,7 @@ use krappy_wire::error::ErrorCode;
 use super::errors;
 use super::table::Answer;
 use super::wire::{Text, Uuid};
+use crate::api::group::GroupReply;
 use crate::api::{Refusal, Reply, Request, TopicRef};
 use crate::config::Limits;
 use crate::language::{Address, Greeting};
@@ -60,6 +61,10 @@ impl<'a> Plan<'a> {
 pub struct Context<'a> {
     /// Version of the request.
     pub version: i16,
+    /// What the client calls itself.
+    pub client_id: &'a str,
+    /// Where the client connects from.
+    pub client_host: &'a str,
     /// Where clients are to connect to.
     pub address: &'a Address,
     /// About the broker.
@@ -109,6 +114,26 @@ pub fn result(reply: &Reply) -> (i16, Option<Text<'static>>) {
     match reply {
         Reply::Refused(refusal) => refused(refusal),
         _ => (ErrorCode::None.number(), None),
+    }
+}
+
+/// The number of a reply about a group that says no more than whether it went well.
+pub fn group_error(reply: Option<Reply>) -> i16 {
+    match reply {
+        Some(Reply::Group(GroupReply::Result(Ok(())))) => 0,
+        Some(Reply::Group(GroupReply::Result(Err(code)))) => errors::number(code),
+        Some(Reply::Refused(refusal)) => refused(&refusal).0,
+        other => unreachable!("a question about a group is not answered with {other:?}"),
+    }
+}
+
+/// The numbers of a reply about a group that speaks of each item of the request, or the number for the whole.
+pub fn each(replies: Vec<Reply>) -> Result<Vec<i16>, i16> {
+    let number = |result: Result<(), ErrorCode>| result.err().map_or(0, errors::number);
+    match replies.into_iter().next() {
+        Some(Reply::Group(GroupReply::Each(Ok(each)))) => Ok(each.into_iter().map(number).collect()),
+        Some(Reply::Group(GroupReply::Each(Err(code)))) => Err(errors::number(code)),
+        other => Err(group_error(other)),
     }
 }
 

@@ -16,13 +16,13 @@ use super::wire::{Malformed, Reader};
 use super::{api_versions, dispatch};
 use crate::api::Reply;
 use crate::config::Limits;
-use crate::language::{Address, Greeting, Step, Violation};
+use crate::language::{Ends, Greeting, Step, Violation};
 use crate::output::Output;
 
 /// The key of Produce.
 const PRODUCE: i16 = 0;
-/// The key of Fetch.
-const FETCH: i16 = 1;
+/// The keys of Fetch, JoinGroup and SyncGroup, which wait for others than the disk.
+const WAITS: [i16; 3] = [1, 11, 14];
 /// Bits of a slot that number the parts of a request; the rest numbers the request.
 const PART_BITS: u32 = 20;
 /// Bytes of the length in front of each request.
@@ -33,8 +33,8 @@ const SMALLEST: usize = 10;
 const KEY_MOST: u16 = 127;
 
 /// The state of Kafka's language on one connection.
+#[derive(Default)]
 pub struct Session {
-    reached: Address,
     /// In the order of the requests.
     owed: VecDeque<Owed>,
     /// Number of the request at the front of `owed`.
@@ -71,11 +71,6 @@ impl std::fmt::Debug for Session {
 }
 
 impl Session {
-    /// A session of a client that has reached this address.
-    pub fn new(reached: Address) -> Self {
-        Self { reached, owed: VecDeque::new(), first: 0, begun: None, blocked: false, closing: false }
-    }
-
     /// Requests that are unanswered.
     pub fn in_flight(&self) -> usize {
         self.owed.len()
@@ -86,9 +81,10 @@ impl Session {
         self.blocked
     }
 
-    /// The client has finished sending. As in Kafka a fetch that waits is given up with it; what else is owed is sent.
+    /// The client has finished sending. As in Kafka what may wait for long is given up with it; what else is owed is
+    /// sent.
     pub fn client_ended(&mut self) {
-        if self.owed.front().is_some_and(|owed| owed.key == FETCH) {
+        if self.owed.front().is_some_and(|owed| WAITS.contains(&owed.key)) {
             self.owed.clear();
             self.closing = true;
         }
@@ -101,6 +97,7 @@ impl Session {
         out: &mut Output,
         limits: &'a Limits,
         greeting: &'a Greeting,
+        ends: &'a Ends,
     ) -> Result<Step<'a>, Violation> {
         let frame = match split(input, limits.max_frame)? {
             Ok(frame) => frame,
@@ -125,8 +122,14 @@ impl Session {
             }
             Err(refused) => return Err(refusal(&header, refused)),
         };
-        let address = greeting.advertised.as_ref().unwrap_or(&self.reached);
-        let context = Context { version: header.version, address, greeting, limits };
+        let context = Context {
+            version: header.version,
+            client_id: header.client_id.unwrap_or_default(),
+            client_host: &ends.from,
+            address: greeting.advertised.as_ref().unwrap_or(&ends.reached),
+            greeting,
+            limits,
+        };
         match dispatch::ask(call, &context) {
             Plan::Close(why) => return Err(Violation(why)),
             Plan::Answer(answer) => self.owe(&header, State::Ready(Outcome::Answer(answer)), 0),
@@ -262,7 +265,7 @@ mod tests {
     const PRODUCE_VERSION: i16 = 9;
 
     fn session() -> Session {
-        Session::new(Address { host: "127.0.0.1".into(), port: 9092 })
+        Session::default()
     }
 
     fn request<'a>(call: impl Into<Call<'a>>, version: i16, correlation_id: i32) -> Vec<u8> {
@@ -284,7 +287,7 @@ mod tests {
     /// Takes a step; the slot of the requests and how many there are.
     fn begin(session: &mut Session, bytes: &[u8], out: &mut Output) -> Option<(u64, usize)> {
         let (limits, greeting) = (Limits::default(), Greeting::default());
-        match session.step(bytes, out, &limits, &greeting).unwrap() {
+        match session.step(bytes, out, &limits, &greeting, &Ends::default()).unwrap() {
             Step::Requests { slot, requests, consumed } => {
                 assert_eq!(consumed, bytes.len());
                 Some((slot, requests.len()))
@@ -347,13 +350,16 @@ mod tests {
         let (limits, greeting) = (Limits::default(), Greeting::default());
         let slot = take(&mut session, &produce(1, -1, &[0]), &mut out);
         let metadata = request(MetadataRequest { topics: None, ..Default::default() }, 9, 2);
-        assert!(matches!(session.step(&metadata, &mut out, &limits, &greeting), Ok(Step::Nothing)));
+        assert!(matches!(
+            session.step(&metadata, &mut out, &limits, &greeting, &Ends::default()),
+            Ok(Step::Nothing)
+        ));
         assert!(session.is_blocked());
         session.reply(slot, published(0), &mut out);
         assert!(!session.is_blocked());
         let slot = take(&mut session, &metadata, &mut out);
         assert!(matches!(
-            session.step(&produce(3, 1, &[0]), &mut out, &limits, &greeting),
+            session.step(&produce(3, 1, &[0]), &mut out, &limits, &greeting, &Ends::default()),
             Ok(Step::Nothing)
         ));
         session.reply(slot, Reply::Topics(Vec::new()), &mut out);
@@ -427,7 +433,7 @@ mod tests {
         ] {
             let (mut session, mut out) = (session(), Output::default());
             let (limits, greeting) = (Limits::default(), Greeting::default());
-            let violation = session.step(&bytes, &mut out, &limits, &greeting).unwrap_err();
+            let violation = session.step(&bytes, &mut out, &limits, &greeting, &Ends::default()).unwrap_err();
             assert!(violation.0.contains(word), "{}", violation.0);
         }
     }
@@ -438,12 +444,12 @@ mod tests {
         let (limits, greeting) = (Limits::default(), Greeting::default());
         for cut in 0..whole.len() {
             let (mut session, mut out) = (session(), Output::default());
-            let step = session.step(&whole[..cut], &mut out, &limits, &greeting);
+            let step = session.step(&whole[..cut], &mut out, &limits, &greeting, &Ends::default());
             let need = if cut < SIZE { SIZE } else { whole.len() };
             assert!(matches!(step, Ok(Step::Partial(n)) if n == need), "{cut}: {step:?}");
         }
         let (mut session, mut out) = (session(), Output::default());
-        let step = session.step(&whole, &mut out, &limits, &greeting).unwrap();
+        let step = session.step(&whole, &mut out, &limits, &greeting, &Ends::default()).unwrap();
         let Step::Requests { requests, .. } = step else { panic!("{step:?}") };
         assert!(matches!(requests[..], [Request::Publish(_)]));
     }

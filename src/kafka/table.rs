@@ -9,11 +9,13 @@ use super::wire::{Field, Layout, Malformed, Out, Reader};
 use super::{
     acls, alter_configs, api_versions, create_partitions, create_topics, delete_records, delete_topics,
 };
+use super::{delete_groups, describe_groups, heartbeat, join_group, leave_group, list_groups};
 use super::{describe_cluster, describe_configs, describe_log_dirs, describe_producers};
 use super::{describe_topic_partitions, elect_leaders, fetch, find_coordinator, incremental_alter_configs};
 use super::{
     init_producer_id, list_offsets, list_partition_reassignments, metadata, offset_for_leader_epoch,
 };
+use super::{offset_commit, offset_delete, offset_fetch, sync_group};
 use super::{produce, sasl_handshake};
 
 /// The key of ApiVersions, whose header has an exception.
@@ -183,8 +185,24 @@ apis! {
         1..=10, flexible 6;
     3 Metadata(metadata::MetadataRequest<'a>) -> metadata::MetadataResponse<'a>:
         0..=13, flexible 9;
+    8 OffsetCommit(offset_commit::OffsetCommitRequest<'a>) -> offset_commit::OffsetCommitResponse<'a>:
+        2..=9, flexible 8;
+    9 OffsetFetch(offset_fetch::OffsetFetchRequest<'a>) -> offset_fetch::OffsetFetchResponse<'a>:
+        1..=9, flexible 6;
     10 FindCoordinator(find_coordinator::FindCoordinatorRequest<'a>) -> find_coordinator::FindCoordinatorResponse<'a>:
         0..=6, flexible 3;
+    11 JoinGroup(join_group::JoinGroupRequest<'a>) -> join_group::JoinGroupResponse<'a>:
+        0..=9, flexible 6;
+    12 Heartbeat(heartbeat::HeartbeatRequest<'a>) -> heartbeat::HeartbeatResponse:
+        0..=4, flexible 4;
+    13 LeaveGroup(leave_group::LeaveGroupRequest<'a>) -> leave_group::LeaveGroupResponse<'a>:
+        0..=5, flexible 4;
+    14 SyncGroup(sync_group::SyncGroupRequest<'a>) -> sync_group::SyncGroupResponse<'a>:
+        0..=5, flexible 4;
+    15 DescribeGroups(describe_groups::DescribeGroupsRequest<'a>) -> describe_groups::DescribeGroupsResponse<'a>:
+        0..=6, flexible 5;
+    16 ListGroups(list_groups::ListGroupsRequest<'a>) -> list_groups::ListGroupsResponse<'a>:
+        0..=5, flexible 3;
     17 SaslHandshake(sasl_handshake::SaslHandshakeRequest<'a>) -> sasl_handshake::SaslHandshakeResponse<'a>:
         0..=1, flexible NEVER;
     18 ApiVersions(api_versions::ApiVersionsRequest<'a>) -> api_versions::ApiVersionsResponse<'a>:
@@ -215,6 +233,8 @@ apis! {
     37 CreatePartitions(create_partitions::CreatePartitionsRequest<'a>)
         -> create_partitions::CreatePartitionsResponse<'a>:
         0..=3, flexible 2;
+    42 DeleteGroups(delete_groups::DeleteGroupsRequest<'a>) -> delete_groups::DeleteGroupsResponse<'a>:
+        0..=2, flexible 2;
     43 ElectLeaders(elect_leaders::ElectLeadersRequest<'a>) -> elect_leaders::ElectLeadersResponse<'a>:
         0..=2, flexible 2;
     44 IncrementalAlterConfigs(incremental_alter_configs::IncrementalAlterConfigsRequest<'a>)
@@ -223,6 +243,8 @@ apis! {
     46 ListPartitionReassignments(list_partition_reassignments::ListPartitionReassignmentsRequest<'a>)
         -> list_partition_reassignments::ListPartitionReassignmentsResponse<'a>:
         0..=0, flexible 0;
+    47 OffsetDelete(offset_delete::OffsetDeleteRequest<'a>) -> offset_delete::OffsetDeleteResponse<'a>:
+        0..=0, flexible NEVER;
     60 DescribeCluster(describe_cluster::DescribeClusterRequest) -> describe_cluster::DescribeClusterResponse<'a>:
         0..=2, flexible 0;
     61 DescribeProducers(describe_producers::DescribeProducersRequest<'a>)

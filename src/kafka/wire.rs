@@ -32,6 +32,9 @@ pub const MAX_TEXT: usize = i16::MAX as usize;
 /// Text of an answer: part of the request that it answers, a constant, or its own.
 pub type Text<'a> = Cow<'a, str>;
 
+/// Bytes of an answer that mean nothing to the broker: part of the request, or its own.
+pub type Bytes<'a> = Cow<'a, [u8]>;
+
 /// Why bytes are not the message that they should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Malformed {
@@ -379,6 +382,15 @@ impl<'a> Nullable<'a> for Text<'a> {
     }
 }
 
+impl<'a> Nullable<'a> for Bytes<'a> {
+    fn read_nullable(from: &mut Reader<'a>, layout: Layout) -> Result<Option<Self>, Malformed> {
+        Ok(<&[u8]>::read_nullable(from, layout)?.map(Cow::Borrowed))
+    }
+    fn write_nullable(value: Option<Self>, out: &mut Out, layout: Layout) {
+        <&[u8]>::write_nullable(value.as_deref(), out, layout);
+    }
+}
+
 impl<'a> Nullable<'a> for &'a [u8] {
     fn read_nullable(from: &mut Reader<'a>, layout: Layout) -> Result<Option<Self>, Malformed> {
         from.length(layout)?.map(|length| from.take(length)).transpose()
@@ -428,6 +440,7 @@ never_null! {
     [] &'a str;
     [] Text<'a>;
     [] &'a [u8];
+    [] Bytes<'a>;
     [T: Field<'a>] Vec<T>;
 }
 

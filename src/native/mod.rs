@@ -458,6 +458,7 @@ impl Session {
             | Reply::ProducerId { .. }
             | Reply::Settings(_)
             | Reply::AllTopics(_)
+            | Reply::Group(_)
             | Reply::EpochEnd { .. }
             | Reply::Producers(_) => {
                 unreachable!("pages are written above, and nothing else is answered like this")

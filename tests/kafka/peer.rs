@@ -150,6 +150,49 @@ pub fn sample(key: i16, version: i16) -> Call<'static> {
         }
         10 => find_coordinator::FindCoordinatorRequest { coordinator_keys: vec![name], ..Default::default() }
             .into(),
+        8 => offset_commit::OffsetCommitRequest {
+            group_id: "g",
+            topics: vec![offset_commit::OffsetCommitRequestTopic {
+                name,
+                partitions: vec![offset_commit::OffsetCommitRequestPartition::default()],
+            }],
+            ..Default::default()
+        }
+        .into(),
+        9 if version <= 7 => {
+            let topics =
+                Some(vec![offset_fetch::OffsetFetchRequestTopic { name, partition_indexes: vec![0] }]);
+            offset_fetch::OffsetFetchRequest { group_id: "g", topics, ..Default::default() }.into()
+        }
+        9 => offset_fetch::OffsetFetchRequest {
+            groups: vec![offset_fetch::OffsetFetchRequestGroup { group_id: "g", ..Default::default() }],
+            ..Default::default()
+        }
+        .into(),
+        11 => join_group::JoinGroupRequest {
+            group_id: "joined",
+            session_timeout_ms: 10_000,
+            rebalance_timeout_ms: if version == 0 { -1 } else { 10_000 },
+            protocol_type: "consumer",
+            protocols: vec![join_group::JoinGroupRequestProtocol { name: "range", metadata: b"" }],
+            ..Default::default()
+        }
+        .into(),
+        12 => heartbeat::HeartbeatRequest { group_id: "g", member_id: "nobody", ..Default::default() }.into(),
+        13 if version <= 2 => {
+            leave_group::LeaveGroupRequest { group_id: "g", member_id: "nobody", ..Default::default() }.into()
+        }
+        13 => leave_group::LeaveGroupRequest {
+            group_id: "g",
+            members: vec![leave_group::MemberIdentity { member_id: "nobody", ..Default::default() }],
+            ..Default::default()
+        }
+        .into(),
+        14 => {
+            sync_group::SyncGroupRequest { group_id: "g", member_id: "nobody", ..Default::default() }.into()
+        }
+        15 => describe_groups::DescribeGroupsRequest { groups: vec!["g"], ..Default::default() }.into(),
+        16 => list_groups::ListGroupsRequest::default().into(),
         17 => sasl_handshake::SaslHandshakeRequest { mechanism: "PLAIN" }.into(),
         18 => api_versions::ApiVersionsRequest { client_software_name: "peer", client_software_version: "1" }
             .into(),
@@ -224,6 +267,7 @@ pub fn sample(key: i16, version: i16) -> Call<'static> {
             ..Default::default()
         }
         .into(),
+        42 => delete_groups::DeleteGroupsRequest { groups_names: vec!["none"] }.into(),
         43 => elect_leaders::ElectLeadersRequest::default().into(),
         44 => incremental_alter_configs::IncrementalAlterConfigsRequest {
             resources: vec![incremental_alter_configs::AlterConfigsResource {
@@ -235,6 +279,7 @@ pub fn sample(key: i16, version: i16) -> Call<'static> {
         }
         .into(),
         46 => list_partition_reassignments::ListPartitionReassignmentsRequest::default().into(),
+        47 => offset_delete::OffsetDeleteRequest { group_id: "g", ..Default::default() }.into(),
         60 => describe_cluster::DescribeClusterRequest::default().into(),
         61 => describe_producers::DescribeProducersRequest {
             topics: vec![describe_producers::TopicRequest { name, partition_indexes: vec![0, 7] }],

@@ -86,6 +86,12 @@ impl Sample for Text<'_> {
     }
 }
 
+impl Sample for std::borrow::Cow<'_, [u8]> {
+    fn sample(dice: &mut Dice, _: i16) -> Self {
+        text(dice).as_bytes().into()
+    }
+}
+
 impl Sample for Records<'_> {
     fn sample(dice: &mut Dice, _: i16) -> Self {
         let bytes = text(dice).as_bytes();
@@ -135,7 +141,7 @@ macro_rules! named {
     )*};
 }
 
-named! { BrokerId ProducerId TopicName TransactionalId }
+named! { BrokerId GroupId ProducerId TopicName TransactionalId }
 
 impl<T: Sample> Sample for Option<T> {
     fn sample(dice: &mut Dice, version: i16) -> Self {
@@ -308,6 +314,107 @@ messages! {
     find_coordinator find_coordinator_response {
         FindCoordinatorResponse<'_> { throttle_time_ms error_code error_message node_id host port coordinators }
         Coordinator<'_> { key node_id host port error_code error_message }
+    }
+    offset_commit offset_commit_request {
+        OffsetCommitRequest<'_> {
+            group_id generation_id_or_member_epoch member_id group_instance_id retention_time_ms topics
+        }
+        OffsetCommitRequestTopic<'_> { name partitions }
+        OffsetCommitRequestPartition<'_> {
+            partition_index committed_offset committed_leader_epoch committed_metadata
+        }
+    }
+    offset_commit offset_commit_response {
+        OffsetCommitResponse<'_> { throttle_time_ms topics }
+        OffsetCommitResponseTopic<'_> { name partitions }
+        OffsetCommitResponsePartition { partition_index error_code }
+    }
+    offset_fetch offset_fetch_request {
+        OffsetFetchRequest<'_> { group_id topics groups require_stable }
+        OffsetFetchRequestTopic<'_> { name partition_indexes }
+        OffsetFetchRequestGroup<'_> { group_id member_id member_epoch topics }
+    }
+    offset_fetch offset_fetch_response {
+        OffsetFetchResponse<'_> { throttle_time_ms topics error_code groups }
+        OffsetFetchResponseTopic<'_> { name partitions }
+        OffsetFetchResponsePartition<'_> {
+            partition_index committed_offset committed_leader_epoch metadata error_code
+        }
+        OffsetFetchResponseGroup<'_> { group_id topics error_code }
+    }
+    join_group join_group_request {
+        JoinGroupRequest<'_> {
+            group_id session_timeout_ms rebalance_timeout_ms member_id group_instance_id protocol_type protocols
+            reason
+        }
+        JoinGroupRequestProtocol<'_> { name metadata }
+    }
+    join_group join_group_response {
+        JoinGroupResponse<'_> {
+            throttle_time_ms error_code generation_id protocol_type protocol_name leader skip_assignment
+            member_id members
+        }
+        JoinGroupResponseMember<'_> { member_id group_instance_id metadata }
+    }
+    heartbeat heartbeat_request {
+        HeartbeatRequest<'_> { group_id generation_id member_id group_instance_id }
+    }
+    heartbeat heartbeat_response {
+        HeartbeatResponse { throttle_time_ms error_code }
+    }
+    leave_group leave_group_request {
+        LeaveGroupRequest<'_> { group_id member_id members }
+        MemberIdentity<'_> { member_id group_instance_id reason }
+    }
+    leave_group leave_group_response {
+        LeaveGroupResponse<'_> { throttle_time_ms error_code members }
+        MemberResponse<'_> { member_id group_instance_id error_code }
+    }
+    sync_group sync_group_request {
+        SyncGroupRequest<'_> {
+            group_id generation_id member_id group_instance_id protocol_type protocol_name assignments
+        }
+        SyncGroupRequestAssignment<'_> { member_id assignment }
+    }
+    sync_group sync_group_response {
+        SyncGroupResponse<'_> { throttle_time_ms error_code protocol_type protocol_name assignment }
+    }
+    describe_groups describe_groups_request {
+        DescribeGroupsRequest<'_> { groups include_authorized_operations }
+    }
+    describe_groups describe_groups_response {
+        DescribeGroupsResponse<'_> { throttle_time_ms groups }
+        DescribedGroup<'_> {
+            error_code error_message group_id group_state protocol_type protocol_data members
+            authorized_operations
+        }
+        DescribedGroupMember<'_> {
+            member_id group_instance_id client_id client_host member_metadata member_assignment
+        }
+    }
+    list_groups list_groups_request {
+        ListGroupsRequest<'_> { states_filter types_filter }
+    }
+    list_groups list_groups_response {
+        ListGroupsResponse<'_> { throttle_time_ms error_code groups }
+        ListedGroup<'_> { group_id protocol_type group_state group_type }
+    }
+    delete_groups delete_groups_request {
+        DeleteGroupsRequest<'_> { groups_names }
+    }
+    delete_groups delete_groups_response {
+        DeleteGroupsResponse<'_> { throttle_time_ms results }
+        DeletableGroupResult<'_> { group_id error_code }
+    }
+    offset_delete offset_delete_request {
+        OffsetDeleteRequest<'_> { group_id topics }
+        OffsetDeleteRequestTopic<'_> { name partitions }
+        OffsetDeleteRequestPartition { partition_index }
+    }
+    offset_delete offset_delete_response {
+        OffsetDeleteResponse<'_> { error_code throttle_time_ms topics }
+        OffsetDeleteResponseTopic<'_> { name partitions }
+        OffsetDeleteResponsePartition { partition_index error_code }
     }
     sasl_handshake sasl_handshake_request {
         SaslHandshakeRequest<'_> { mechanism }

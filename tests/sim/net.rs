@@ -10,7 +10,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::rc::Rc;
 
 use krappy::disk::sim::{Rng, SimDisk};
-use krappy::language::Address;
+use krappy::language::{Address, Ends};
 use krappy::server::Stream;
 
 /// One direction of a connection.
@@ -261,8 +261,8 @@ impl Stream for SimStream {
         "a simulated client".into()
     }
 
-    fn reached(&self) -> Address {
-        Address { host: "127.0.0.1".into(), port: 9092 }
+    fn ends(&self) -> Ends {
+        Ends { reached: Address { host: "127.0.0.1".into(), port: 9092 }, from: "/127.0.0.1".into() }
     }
 }
 

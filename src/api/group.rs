@@ -1,0 +1,150 @@
+//! What can be asked about consumer groups, and what is answered. What members say and hear is in [`crate::groups`].
+
+pub use crate::groups::{Answer as MemberAnswer, Join, JoinedMember, Leaver, Sync, Who};
+use krappy_wire::error::ErrorCode;
+
+/// What can be asked about groups.
+#[derive(Debug, Clone)]
+pub enum GroupRequest<'a> {
+    /// To be a member of the next generation. Answered with [`GroupReply::Member`], when the generation is there.
+    Join(Join<'a>),
+    /// A share. Answered with [`GroupReply::Member`], when the leader has shared out.
+    Sync(Sync<'a>),
+    /// To stay a member. Answered with [`GroupReply::Result`].
+    Heartbeat {
+        /// The group.
+        group: &'a str,
+        /// The member.
+        who: Who<'a>,
+    },
+    /// That members go. Answered with [`GroupReply::Each`].
+    Leave {
+        /// The group.
+        group: &'a str,
+        /// Who goes.
+        members: Vec<Leaver<'a>>,
+    },
+    /// To remember how far the group has come. Answered with [`GroupReply::Each`], when that is durable.
+    Commit {
+        /// The group.
+        group: &'a str,
+        /// Who commits. Without a generation: somebody outside the group, which must have no members then.
+        who: Who<'a>,
+        /// The positions.
+        positions: Vec<CommitPosition<'a>>,
+    },
+    /// How far the group has come. Answered with [`GroupReply::Offsets`].
+    Offsets {
+        /// The group.
+        group: &'a str,
+        /// Topics and numbers of partitions; absent: all that it has committed.
+        partitions: Option<Vec<(&'a str, i32)>>,
+    },
+    /// Which groups there are. Answered with [`GroupReply::List`].
+    List {
+        /// Names of states in any case; empty: all.
+        states: Vec<&'a str>,
+        /// Names of kinds of groups in any case; empty: all.
+        kinds: Vec<&'a str>,
+    },
+    /// One group in full. Answered with [`GroupReply::Description`]; a group that is not there is dead.
+    Describe(&'a str),
+    /// To forget a group that has no members. Answered with [`GroupReply::Result`], when that is durable.
+    Delete(&'a str),
+    /// To forget how far the group has come in some partitions. Answered with [`GroupReply::Each`], when that is
+    /// durable.
+    DeleteOffsets {
+        /// The group.
+        group: &'a str,
+        /// Topics and numbers of partitions.
+        partitions: Vec<(&'a str, i32)>,
+    },
+}
+
+/// A position to remember.
+#[derive(Debug, Clone, Copy)]
+pub struct CommitPosition<'a> {
+    /// The topic.
+    pub topic: &'a str,
+    /// The number of the partition.
+    pub partition: i32,
+    /// The offset of the next record to read.
+    pub offset: i64,
+    /// The leader epoch of the last record that was read; -1: not said.
+    pub leader_epoch: i32,
+    /// Whatever the client wants to find again.
+    pub metadata: &'a str,
+}
+
+/// How far a group has come in a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupOffset {
+    /// The topic.
+    pub topic: String,
+    /// The number of the partition.
+    pub partition: i32,
+    /// The offset of the next record to read; -1: never committed.
+    pub offset: i64,
+    /// The leader epoch that was committed with it; -1: none was.
+    pub leader_epoch: i32,
+    /// What the client wanted to find again.
+    pub metadata: String,
+}
+
+/// A group, in a line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupLine {
+    /// Its name.
+    pub group: String,
+    /// What kind of protocols its members have; empty: it never had any.
+    pub protocol_type: String,
+    /// Its state, as Kafka calls it.
+    pub state: &'static str,
+    /// What kind of group it is, as Kafka calls it.
+    pub kind: &'static str,
+}
+
+/// A group in full.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupDescription {
+    /// In a line.
+    pub line: GroupLine,
+    /// The protocol in use; empty: none.
+    pub protocol: String,
+    /// Its members.
+    pub members: Vec<MemberDescription>,
+}
+
+/// A member of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MemberDescription {
+    /// Its id.
+    pub member: String,
+    /// The id that it keeps for good.
+    pub instance: Option<String>,
+    /// What the client calls itself.
+    pub client_id: String,
+    /// Where it connects from.
+    pub client_host: String,
+    /// Its bytes for the protocol in use.
+    pub metadata: Vec<u8>,
+    /// What the leader has given to it.
+    pub assignment: Vec<u8>,
+}
+
+/// What is answered about groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GroupReply {
+    /// What ends the wait of a member.
+    Member(MemberAnswer),
+    /// It went well, or why not.
+    Result(Result<(), ErrorCode>),
+    /// Why nothing was done, or for each item of the request, in its order, whether it was.
+    Each(Result<Vec<Result<(), ErrorCode>>, ErrorCode>),
+    /// The positions: in the order of the request, or if all were asked for, by topic and number.
+    Offsets(Result<Vec<GroupOffset>, ErrorCode>),
+    /// Groups, by name.
+    List(Vec<GroupLine>),
+    /// One in full.
+    Description(GroupDescription),
+}
