@@ -86,6 +86,12 @@ impl Sample for Text<'_> {
     }
 }
 
+impl Sample for &[u8] {
+    fn sample(dice: &mut Dice, _: i16) -> Self {
+        text(dice).as_bytes()
+    }
+}
+
 impl Sample for std::borrow::Cow<'_, [u8]> {
     fn sample(dice: &mut Dice, _: i16) -> Self {
         text(dice).as_bytes().into()
@@ -234,6 +240,13 @@ macro_rules! their_message {
 
 // We have one struct for the cursor in both directions.
 their_message! { describe_topic_partitions_response Cursor { topic_name partition_index } }
+their_message! { offset_fetch_request OffsetFetchRequestTopics { name partition_indexes } }
+their_message! { offset_fetch_response OffsetFetchResponseTopics { name partitions } }
+their_message! {
+    offset_fetch_response OffsetFetchResponsePartitions {
+        partition_index committed_offset committed_leader_epoch metadata error_code
+    }
+}
 
 messages! {
     produce produce_request {
