@@ -169,6 +169,17 @@ mod tests {
     }
 
     #[test]
+    fn a_new_member_that_guesses_the_generation_is_not_of_it() {
+        let mut room = Room::new();
+        room.stable(1);
+        let id = room.id();
+        let client = room.join(join("g", &id));
+        assert!(room.waits(client) && room.state() == State::Preparing);
+        assert_eq!(room.heartbeat(&id, 1), Err(ErrorCode::IllegalGeneration));
+        assert_eq!(room.groups.may_commit("g", who(&id, 1), room.now), Err(ErrorCode::IllegalGeneration));
+    }
+
+    #[test]
     fn whoever_is_no_member_may_commit_to_an_empty_group_only() {
         let mut room = Room::new();
         let simple = who("", -1);

@@ -12,7 +12,7 @@ use krappy_wire::error::ErrorCode;
 use super::Turn;
 use super::alarm::Alarm;
 use super::limits::{LEAST_RETRY_MS, NEW_MEMBER_JOIN_MS};
-use super::member::Waits;
+use super::member::{Member, Waits};
 use super::messages::{Answer, Joined, Who};
 use super::roster::{Number, Roster};
 use crate::time::Time;
@@ -131,10 +131,11 @@ impl<W: Copy + Ord + Debug> ClassicGroup<W> {
         found.ok_or(ErrorCode::UnknownMemberId)
     }
 
-    /// The same for a member that must be of this generation.
+    /// The same for a member that must be of this generation; one that waits for its first is of none.
     pub fn identify_now(&self, who: Who<'_>) -> Result<Number, ErrorCode> {
         let number = self.identify(who.member, who.instance)?;
-        if who.generation == self.generation { Ok(number) } else { Err(ErrorCode::IllegalGeneration) }
+        let belongs = who.generation == self.generation && !self.roster.member(number).is_new;
+        if belongs { Ok(number) } else { Err(ErrorCode::IllegalGeneration) }
     }
 
     /// Membership has changed: the next generation is needed, or has what it was waiting for.
@@ -269,7 +270,7 @@ impl<W: Copy + Ord + Debug> ClassicGroup<W> {
     /// What a member is told of this generation.
     pub fn told(&self, number: Number) -> Joined {
         let leads = self.leader == Some(number) && self.state == State::Completing;
-        let introduce = |(_, member): (_, &super::member::Member<W>)| member.introduce(&self.protocol);
+        let introduce = |(_, member): (_, &Member<W>)| member.introduce(&self.protocol);
         Joined {
             member: self.roster.member(number).id.clone(),
             generation: self.generation,

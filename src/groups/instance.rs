@@ -4,12 +4,13 @@
 //! uses the old one is fenced.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use krappy_wire::error::ErrorCode;
 
 use super::Turn;
 use super::group::{ClassicGroup, State};
-use super::member::Waits;
+use super::member::{Member, Waits};
 use super::messages::{Answer, Join, Joined};
 use super::roster::Number;
 
@@ -42,13 +43,13 @@ impl<W: Copy + Ord + Debug> ClassicGroup<W> {
 
     /// What it is told instead of a rebalance. A leader must not share out again, and there are two ways to keep it
     /// from that: saying so, or naming its former id as that of the leader.
-    fn welcome_back(&self, number: Number, leader_before: std::sync::Arc<str>, ask: &Join<'_>) -> Joined {
+    fn welcome_back(&self, number: Number, leader_before: Arc<str>, ask: &Join<'_>) -> Joined {
         let told = self.told(number);
         if !ask.skips_assignment {
             return Joined { leader: leader_before, ..told };
         }
         let leads = self.leader == Some(number);
-        let introduce = |(_, member): (_, &super::member::Member<W>)| member.introduce(&self.protocol);
+        let introduce = |(_, member): (_, &Member<W>)| member.introduce(&self.protocol);
         let members = if leads { self.roster.members().map(introduce).collect() } else { Vec::new() };
         Joined { members, skip_assignment: leads, ..told }
     }
