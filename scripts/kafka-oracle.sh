@@ -5,7 +5,7 @@
 #
 # One node, broker and controller in one, from the jars that tests/clients/oracle/pom.xml pins. Prints `READY host:port`
 # when it serves. This process becomes the broker, so its pid is the one to kill. Needs Java 17 and Maven; the jars are
-# kept in target/clients (or CLIENTS_CACHE). ORACLE_HEAP is its heap (512m).
+# kept in target/clients (or CLIENTS_CACHE). ORACLE_JAVA is what its Java gets (a small heap).
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 cache=${CLIENTS_CACHE:-$root/target/clients}
@@ -39,7 +39,8 @@ if [ ! -e "$jars/complete" ]; then
     touch "$jars/complete"
 fi
 classpath=$(printf '%s:' "$jars"/*.jar)
-java=(java "-Xmx${ORACLE_HEAP:-512m}" -XX:+UseSerialGC
+read -ra options <<<"${ORACLE_JAVA:--Xmx512m -XX:+UseSerialGC}"
+java=(java "${options[@]}"
     "-Dlog4j2.configurationFile=$root/tests/clients/oracle/log4j2.properties" -cp "$classpath")
 
 mkdir -p "$data"
