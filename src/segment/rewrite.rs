@@ -299,6 +299,17 @@ mod tests {
     }
 
     #[test]
+    fn empty_batches_of_different_leader_epochs_stay_apart() {
+        let sim = SimDisk::new(1);
+        let mut out = begin(&sim, 0);
+        for (base, leader_epoch) in [(0, 1), (1, 1), (2, 2), (3, 2), (4, 3)] {
+            out.push_empty(&Header { leader_epoch, ..header(base, 0) }, false).unwrap();
+        }
+        out.finish().unwrap();
+        assert_eq!(batches(&sim), [(0, 1, 0), (2, 3, 0), (4, 4, 0)]);
+    }
+
+    #[test]
     fn going_back_leaves_what_was_there_before() {
         let sim = SimDisk::new(1);
         let mut out = begin(&sim, 0);
