@@ -214,9 +214,13 @@ fn emptied(header: &Header) -> Header {
 }
 
 /// One empty batch in place of two neighbours, if their offsets can be expressed so. It belongs to no producer any
-/// more.
+/// more, but to one leader epoch: a consumer takes that of the last batch for the epoch of its position, and asks later
+/// whether that epoch reached so far.
 fn joined(first: &Header, second: &Header) -> Option<Header> {
     assert_eq!(first.next_offset(), second.base_offset, "batches follow on each other");
+    if first.leader_epoch != second.leader_epoch {
+        return None;
+    }
     let delta = i32::try_from(second.last_offset() - first.base_offset).ok()?;
     Some(Header {
         last_offset_delta: delta,
