@@ -21,6 +21,7 @@ mod sim {
         pub mod plain;
         pub mod prank;
         pub mod produce;
+        pub mod sweep;
         pub mod topics;
     }
     pub mod keyed_sweep;
@@ -213,7 +214,7 @@ fn answers_that_overtake_one_another_are_noticed() {
 
 #[test]
 fn an_answer_with_the_offset_of_another_batch_is_noticed() {
-    assert!(is_called("is at {", None, Some(Prank::Results), 50));
+    assert!(is_called(" held ", None, Some(Prank::Results), 50));
 }
 
 #[test]
@@ -221,6 +222,14 @@ fn a_crash_at_every_call_of_a_workload_and_of_its_recovery_loses_nothing_that_wa
     let began = Instant::now();
     let ways = [Crash::KeepAll, Crash::LoseAll, Crash::Random(1), Crash::Random(2), Crash::Random(3)];
     report(&sweep(PLAIN, &ways, 23), began);
+}
+
+#[test]
+fn a_crash_at_every_call_breaks_no_promise_to_kafka_clients() {
+    let began = Instant::now();
+    let swept = sim::kafka::sweep::crash_at_every_call(5);
+    assert!(swept.calls > 100 && swept.second_crashes > 20, "the workload is too small: {swept:?}");
+    report(&swept, began);
 }
 
 #[test]

@@ -82,25 +82,31 @@ pub fn is_there(
     durable: bool,
 ) -> Option<bool> {
     let segments = segments(disk, &dir(data, at.0, at.1));
-    let (base, path) = segments.iter().rfind(|(base, _)| *base <= offset)?;
-    let read = |bytes: Vec<u8>| {
-        let mut found = Found { start: *base, end: *base, records: Vec::new() };
-        // What follows the last whole batch was not synced yet.
-        let _ = read_segment(&bytes, true, &mut found);
-        found
-    };
-    let is_in = |found: &Found| found.records.contains(&(offset, id));
-    if durable && is_in(&read(disk.raw_durable(path).ok()?)) {
+    let (_, path) = segments.iter().rfind(|(base, _)| *base <= offset)?;
+    if durable && holds(&disk.raw_durable(path).ok()?, offset, id) == Some(true) {
         return Some(true);
     }
-    let found = read(disk.raw(path).ok()?);
     // Old segments may be removed in any order.
-    let is_removed = found.end <= offset && segments.iter().any(|(base, _)| *base > offset);
-    match is_in(&found) {
-        true => Some(!durable),
-        false if cleaned || is_removed => None,
-        false => Some(false),
+    let is_last = segments.last().is_some_and(|(base, _)| *base <= offset);
+    match holds(&disk.raw(path).ok()?, offset, id) {
+        Some(true) => Some(!durable),
+        None if !is_last => None,
+        _ if cleaned => None,
+        _ => Some(false),
     }
+}
+
+/// Whether a segment file has this record; `None` if its whole batches end before.
+fn holds(mut bytes: &[u8], offset: i64, id: Id) -> Option<bool> {
+    // What follows the last whole batch was not synced yet.
+    while let Ok((header, batch)) = batch::first(bytes) {
+        if header.last_offset() >= offset {
+            let mut records = Vec::new();
+            return Some(read_batch(batch, &mut records).is_ok() && records.contains(&(offset, id)));
+        }
+        bytes = &bytes[header.size()..];
+    }
+    None
 }
 
 /// The largest number of a manifest in a partition's view, if it has one.

@@ -96,6 +96,8 @@ struct World {
     rots_in: Option<u32>,
     /// One has.
     rotten: bool,
+    /// A crash that has not come yet.
+    planned: Option<Planned>,
     /// Calls that the disk had seen when the logs were looked at last.
     caught_up: u64,
 }
@@ -123,10 +125,43 @@ pub fn run_with(seed: u64, lie: Option<Lie>, prank: Option<Prank>) -> Result<Out
     world.finish()
 }
 
+/// A crash that is planned beforehand, in a run in which nothing else goes wrong.
+#[derive(Debug, Clone, Copy)]
+pub struct Planned {
+    /// At this storage call after the first start.
+    pub call: u64,
+    pub how: Crash,
+    /// At this call of the start that follows, another one.
+    pub again: Option<u64>,
+}
+
+/// Runs a seed with few operations and one planned crash. `None`: it makes fewer calls than that.
+pub fn run_crashed(seed: u64, ops: u32, planned: Planned) -> Option<Result<Outcome, Vec<String>>> {
+    let mut world = World::with(seed, None, None, |plan| {
+        plan.ops = ops;
+        plan.faults = false;
+    });
+    world.boot(After::Process);
+    world.disk.crash_at(planned.call);
+    world.planned = Some(planned);
+    world.main_phase();
+    world.planned.is_none().then(|| {
+        world.quiet_phase();
+        world.last_restart();
+        world.finish()
+    })
+}
+
 impl World {
     fn new(seed: u64, lie: Option<Lie>, prank: Option<Prank>) -> World {
+        World::with(seed, lie, prank, |_| {})
+    }
+
+    /// With a plan that is changed before anybody acts on it.
+    fn with(seed: u64, lie: Option<Lie>, prank: Option<Prank>, change: impl FnOnce(&mut Plan)) -> World {
         let mut history = History::default();
-        let plan = Plan::new(seed, &mut history);
+        let mut plan = Plan::new(seed, &mut history);
+        change(&mut plan);
         let disk = SimDisk::new(seed);
         disk.cold(plan.cold);
         let mut world = World {
@@ -148,6 +183,7 @@ impl World {
             ends_in: None,
             rots_in: None,
             rotten: false,
+            planned: None,
             caught_up: 0,
             plan,
             disk,
@@ -303,7 +339,12 @@ impl World {
             1 => Crash::LoseAll,
             _ => Crash::Random(self.rng.next_u64()),
         };
-        self.go_down(how)
+        let planned = self.planned.take();
+        let after = self.go_down(planned.map_or(how, |planned| planned.how));
+        if let Some(call) = planned.and_then(|planned| planned.again) {
+            self.disk.crash_at(call);
+        }
+        after
     }
 
     fn go_down(&mut self, how: Crash) -> After {

@@ -9,7 +9,7 @@ use super::super::producer::prepared;
 
 /// A codec by its number; 0 is none, which most batches have.
 pub fn any_codec(rng: &mut Rng) -> i16 {
-    let wanted = if rng.below(4) == 0 { 1 + rng.below(4) as i16 } else { 0 };
+    let wanted = if rng.below(6) == 0 { 1 + rng.below(4) as i16 } else { 0 };
     if cfg!(feature = "compression") { wanted } else { 0 }
 }
 

@@ -158,11 +158,7 @@ impl<P: Program> Client<P> {
         }
         let version = any_version(table::API_VERSIONS, ctx.rng);
         let Client { owed, correlation_id, pranks, .. } = self;
-        let call = ApiVersionsRequest {
-            client_software_name: "simulated",
-            client_software_version: "1",
-            ..Default::default()
-        };
+        let call = ApiVersionsRequest { client_software_name: "simulated", client_software_version: "1" };
         Line { link, owed, correlation_id, pranks }.send(call.into(), version, None, true);
     }
 

@@ -144,9 +144,9 @@ impl Fetcher {
     ) -> Result<(), String> {
         let found = offsets::results(told, asked.len())?;
         for (&(place, wanted, floor), found) in asked.iter().zip(found) {
-            let plan = self.plan(place).clone();
             let partition = &mut self.partitions[place];
-            if let Some(offset) = offsets::check(&plan, wanted, floor, found, ctx)? {
+            let plan = &self.topics.plans[partition.topic];
+            if let Some(offset) = offsets::check(plan, wanted, floor, found, ctx)? {
                 partition.position = Some(offset);
             } else if found.error_code == 0 {
                 // Nothing is that young: it begins at the end.
@@ -195,8 +195,8 @@ impl Fetcher {
         part: &PartitionData<'_>,
         ctx: &mut Ctx<'_>,
     ) -> Result<(), String> {
-        let plan = self.plan(place).clone();
         let partition = &mut self.partitions[place];
+        let plan = &self.topics.plans[partition.topic];
         let position = partition.position.expect("it was fetched from there");
         match part.error_code {
             0 => {}
@@ -209,7 +209,7 @@ impl Fetcher {
             }
             code => return Err(format!("fetching from {position} is answered with {code}")),
         }
-        let next = partition.take(&plan, position, part, &mut self.read, ctx)?;
+        let next = partition.take(plan, position, part, &mut self.read, ctx)?;
         let watermark = part.high_watermark;
         if next > watermark || part.last_stable_offset != watermark {
             return Err(format!("was shown records up to {next} above {watermark}"));
