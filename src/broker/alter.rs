@@ -82,6 +82,7 @@ impl Broker {
             dir: self.topics_dir().join(name),
             from: from as u32,
             count: count as u32,
+            before: topic.properties(&topic.own, from as u32),
             properties,
             opening: self.opening(&topic.settings),
         }));
