@@ -19,6 +19,7 @@ clients:
 # The same requests to krappy and to a real Apache Kafka. RECORD=yes writes Kafka's answers down, for tests without one.
 oracle:
 	scripts/install-test-deps.sh
+	tests/clients/run.sh --install tools
 	KRAPPY_ORACLE=$(CURDIR)/scripts/kafka-oracle.sh $(if $(RECORD),KRAPPY_ORACLE_RECORD=$(RECORD)) \
 		$(CARGO) test --locked --test oracle
 
