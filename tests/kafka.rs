@@ -246,7 +246,7 @@ fn reads_and_topics() -> Vec<Row> {
         row("F2 an offset beyond the end", from(1 << 40), Want::Error(1)),
         row("F3 a partition twice", fetch(|f| f.topics.push(again())), Want::Error(42)),
         row("F4 the largest limits", fetch(|f| (f.max_wait_ms, f.min_bytes) = (i32::MAX, 1)), Want::Error(0)),
-        row("F5 a session", fetch(|f| f.session_id = 5), Want::Error(70)),
+        row("F5 a session", fetch(|f| (f.session_id, f.session_epoch) = (5, 1)), Want::Error(70)),
         row("F6 a replica", fetch(|f| f.replica_id = 3), Want::Close),
         row("F7 a newer epoch", epoch(1 << 20), Want::Error(75)),
         row("F7 an older epoch", epoch(0), Want::Error(74)),

@@ -176,8 +176,8 @@ impl Broker {
 
     /// The producers that a partition remembers.
     pub(super) fn describe_producers(&mut self, to: ReplyTo, topic: &str, number: i32) -> Taken {
-        let key = match self.live_topic(TopicRef::Name(topic)).and_then(|key| self.partition_of(key, number))
-        {
+        let found = self.live_topic_or_why(TopicRef::Name(topic));
+        let key = match found.and_then(|key| self.partition_of(key, number)) {
             Ok(key) => key,
             Err(refusal) => return self.refuse(to, refusal),
         };

@@ -37,12 +37,19 @@ message! {
     }
 }
 
+/// Key types.
+const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
 const WHY: &str = "this version of krappy has neither consumer groups nor transactions";
 
 /// Says that there is none yet, which clients take for a reason to ask again later.
 pub fn ask<'a>(request: FindCoordinatorRequest<'a>, version: i16) -> Plan<'a> {
-    let error_code = KafkaError::CoordinatorNotAvailable.into();
-    let error_message = Some(Text::Borrowed(WHY));
+    let (error, why) = match request.key_type {
+        GROUP | TRANSACTION => (KafkaError::CoordinatorNotAvailable, WHY),
+        _ => (KafkaError::InvalidRequest, "key types are 0 group and 1 transactional id"),
+    };
+    let error_code = error.into();
+    let error_message = Some(Text::Borrowed(why));
     if version <= 3 {
         let error_message = error_message.filter(|_| version >= 1);
         let node_id = -1;

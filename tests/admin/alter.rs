@@ -88,7 +88,7 @@ fn a_topic_that_is_deleted_meanwhile_stays_deleted() {
         desk.work();
         let Some(Reply::Refused(refusal)) = desk.reply(change) else { panic!("there is nothing to change") };
         assert_eq!(refusal.code, ErrorCode::UnknownTopicOrPartition);
-        assert!(matches!(desk.reply(delete), Some(Reply::Deleted)));
+        assert!(matches!(desk.reply(delete), Some(Reply::Deleted { .. })));
         desk.restart();
         assert!(matches!(desk.ask(Request::ListTopics), Reply::Topics(lines) if lines.is_empty()));
     }

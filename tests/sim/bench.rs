@@ -304,7 +304,7 @@ impl Bench {
                         self.view_opened(name);
                     }
                 }
-                (Asked::Delete(name), Reply::Deleted) => self.deleted.push(name),
+                (Asked::Delete(name), Reply::Deleted { .. }) => self.deleted.push(name),
                 (
                     Asked::Publish(name, partition, ids),
                     Reply::Published { level, parts: Parts::One(part) },
