@@ -9,6 +9,17 @@ use super::message::message;
 use super::plan::Plan;
 use super::wire::Text;
 
+/// What a client may do with a topic: everything, as in a Kafka without an authorizer. Bits have the numbers of
+/// operations: read 3, write 4, create 5, delete 6, alter 7, describe 8, describe settings 10, alter them 11.
+pub const TOPIC_OPERATIONS: i32 = 0b1101_1111_1000;
+
+/// What a client may do with the cluster: everything again. Create 5, alter 7, describe 8, act as a broker 9, describe
+/// settings 10, alter them 11, write idempotently 12.
+pub const CLUSTER_OPERATIONS: i32 = 0b1_1111_1010_0000;
+
+/// In the place of operations, if they were not asked for.
+pub const NOT_ASKED: i32 = i32::MIN;
+
 message! {
     /// Asks for the entries that a filter lets through.
     DescribeAclsRequest<'a> {

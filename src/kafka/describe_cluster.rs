@@ -1,6 +1,7 @@
 //! DescribeCluster, key 60, versions 0 to 2, always flexible: the brokers, and which of them is the controller.
 
 use super::NODE;
+use super::acls::{CLUSTER_OPERATIONS, NOT_ASKED};
 use super::errors::KafkaError;
 use super::message::message;
 use super::plan::{Context, Plan};
@@ -23,7 +24,7 @@ message! {
         cluster_id: Text<'a>;
         controller_id: i32 = -1;
         brokers: Vec<DescribeClusterBroker<'a>>;
-        cluster_authorized_operations: i32 = i32::MIN;
+        cluster_authorized_operations: i32 = NOT_ASKED;
     }
 
     /// A broker.
@@ -53,6 +54,12 @@ pub fn ask<'a>(request: &DescribeClusterRequest, context: &Context<'_>) -> Plan<
         port: context.address.port.into(),
         ..Default::default()
     };
-    let brokers = vec![broker];
-    Plan::answer(DescribeClusterResponse { cluster_id, controller_id: NODE, brokers, ..Default::default() })
+    let asked = request.include_cluster_authorized_operations;
+    Plan::answer(DescribeClusterResponse {
+        cluster_id,
+        controller_id: NODE,
+        brokers: vec![broker],
+        cluster_authorized_operations: if asked { CLUSTER_OPERATIONS } else { NOT_ASKED },
+        ..Default::default()
+    })
 }

@@ -3,6 +3,7 @@
 //! The answer holds as many partitions as the request allows, and a cursor when there are more.
 
 use super::NODE;
+use super::acls::{NOT_ASKED, TOPIC_OPERATIONS};
 use super::message::message;
 use super::plan::{Context, Plan, refused};
 use super::wire::{Text, Uuid};
@@ -41,7 +42,7 @@ message! {
         topic_id: Uuid;
         is_internal: bool;
         partitions: Vec<DescribeTopicPartitionsResponsePartition>;
-        topic_authorized_operations: i32 = i32::MIN;
+        topic_authorized_operations: i32 = NOT_ASKED;
     }
 
     /// A partition.
@@ -114,6 +115,7 @@ fn page(
         }
         let mut topic = DescribeTopicPartitionsResponseTopic {
             name: Some(Text::Owned(name.clone())),
+            topic_authorized_operations: TOPIC_OPERATIONS,
             ..Default::default()
         };
         match state {

@@ -3,9 +3,10 @@
 //! An empty list of topics asks for all of them in version 0 and for none later; null asks for all from version 1 on.
 //! Topic ids are in answers from version 10 on, in requests from version 12 on.
 //!
-//! Left out: authorized operations, because there is no authorization; racks, because there is one broker.
+//! Left out: racks, because there is one broker.
 
 use super::NODE;
+use super::acls::{CLUSTER_OPERATIONS, NOT_ASKED, TOPIC_OPERATIONS};
 use super::errors::KafkaError;
 use super::message::message;
 use super::plan::{Context, Named, Plan, refused, topic};
@@ -34,7 +35,7 @@ message! {
         [2..] cluster_id: Option<Text<'a>>;
         [1..] controller_id: i32 = -1;
         topics: Vec<MetadataResponseTopic<'a>>;
-        [only 8..=10] cluster_authorized_operations: i32 = i32::MIN;
+        [only 8..=10] cluster_authorized_operations: i32 = NOT_ASKED;
         [13..] error_code: i16;
     }
 
@@ -53,7 +54,7 @@ message! {
         [10..] topic_id: Uuid;
         [1..] is_internal: bool;
         partitions: Vec<MetadataResponsePartition>;
-        [only 8..] topic_authorized_operations: i32 = i32::MIN;
+        [only 8..] topic_authorized_operations: i32 = NOT_ASKED;
     }
 
     /// A partition.
@@ -70,7 +71,7 @@ message! {
 
 /// Describes topics by name or id, creating those that are missing if that is allowed, or all of them.
 pub fn ask<'a>(request: MetadataRequest<'a>, context: &Context<'_>) -> Plan<'a> {
-    let about = about(context);
+    let about = about(&request, context);
     let create = request.allow_auto_topic_creation;
     let topics = match request.topics {
         Some(topics) if !(topics.is_empty() && context.version == 0) => topics,
@@ -91,62 +92,76 @@ pub fn ask<'a>(request: MetadataRequest<'a>, context: &Context<'_>) -> Plan<'a> 
         create,
     };
     Plan::ask(topics.into_iter().map(one).collect(), move |replies| {
-        let topics = names.into_iter().zip(replies).map(|(named, reply)| described(named, reply, about.1));
-        MetadataResponse { topics: topics.collect(), ..about.0 }
+        let topics = names.into_iter().zip(replies).map(|(named, reply)| about.described(named, reply));
+        MetadataResponse { topics: topics.collect(), ..about.answer }
     })
 }
 
-/// The answer without its topics, and the leader epoch of every partition.
-fn about(context: &Context<'_>) -> (MetadataResponse<'static>, i32) {
+/// What an answer says besides its topics, and what it says of each of them.
+struct About {
+    answer: MetadataResponse<'static>,
+    leader_epoch: i32,
+    topic_operations: i32,
+}
+
+fn about(request: &MetadataRequest<'_>, context: &Context<'_>) -> About {
     let broker = MetadataResponseBroker {
         node_id: NODE,
         host: Text::Owned(context.address.host.clone()),
         port: context.address.port.into(),
         rack: None,
     };
+    let asked = |asked: bool, operations| if asked { operations } else { NOT_ASKED };
     let answer = MetadataResponse {
         brokers: vec![broker],
         cluster_id: Some(Text::Owned(context.greeting.cluster_id.clone())),
         controller_id: NODE,
+        cluster_authorized_operations: asked(
+            request.include_cluster_authorized_operations,
+            CLUSTER_OPERATIONS,
+        ),
         ..Default::default()
     };
-    (answer, context.greeting.leader_epoch)
+    let topic_operations = asked(request.include_topic_authorized_operations, TOPIC_OPERATIONS);
+    About { answer, leader_epoch: context.greeting.leader_epoch, topic_operations }
 }
 
-fn with_all(
-    (answer, epoch): (MetadataResponse<'static>, i32),
-    replies: Vec<Reply>,
-) -> MetadataResponse<'static> {
+fn with_all(about: About, replies: Vec<Reply>) -> MetadataResponse<'static> {
     let Some(Reply::Topics(lines)) = replies.into_iter().next() else {
         unreachable!("topics were asked for")
     };
     let topics = lines.into_iter().map(|line| MetadataResponseTopic {
         name: Some(Text::Owned(line.name)),
         topic_id: Uuid(line.id),
-        partitions: partitions(line.partitions as usize, epoch),
+        partitions: partitions(line.partitions as usize, about.leader_epoch),
+        topic_authorized_operations: about.topic_operations,
         ..Default::default()
     });
-    MetadataResponse { topics: topics.collect(), ..answer }
+    MetadataResponse { topics: topics.collect(), ..about.answer }
 }
 
-fn described(named: Named, reply: Reply, epoch: i32) -> MetadataResponseTopic<'static> {
-    match reply {
-        Reply::Topic(topic) => MetadataResponseTopic {
-            partitions: partitions(topic.partitions.len(), epoch),
-            name: Some(Text::Owned(topic.name)),
-            topic_id: Uuid(topic.id),
-            ..Default::default()
-        },
-        Reply::Refused(refusal) => MetadataResponseTopic {
-            error_code: refused(&refusal).0,
-            // A topic that is known by its id alone has no name to be told.
-            name: (named.id == Uuid::default()).then(|| named.text()),
-            topic_id: named.id,
-            ..Default::default()
-        },
-        _ => {
-            MetadataResponseTopic { error_code: KafkaError::UnknownServerError.into(), ..Default::default() }
-        }
+impl About {
+    fn described(&self, named: Named, reply: Reply) -> MetadataResponseTopic<'static> {
+        let topic = match reply {
+            Reply::Topic(topic) => MetadataResponseTopic {
+                partitions: partitions(topic.partitions.len(), self.leader_epoch),
+                name: Some(Text::Owned(topic.name)),
+                topic_id: Uuid(topic.id),
+                ..Default::default()
+            },
+            Reply::Refused(refusal) => MetadataResponseTopic {
+                error_code: refused(&refusal).0,
+                // A topic that is known by its id alone has no name to be told.
+                name: (named.id == Uuid::default()).then(|| named.text()),
+                topic_id: named.id,
+                ..Default::default()
+            },
+            _ => MetadataResponseTopic {
+                error_code: KafkaError::UnknownServerError.into(),
+                ..Default::default()
+            },
+        };
+        MetadataResponseTopic { topic_authorized_operations: self.topic_operations, ..topic }
     }
 }
 
