@@ -9,8 +9,8 @@
 # and must print `READY host:port`: target/release/krappy, or scripts/kafka-oracle.sh for a real Apache Kafka.
 #
 # The file `expectations` says what each test is expected to do. Without a NUMBER the tests that it calls short are run,
-# with --long all of them. --idempotent gives every producer idempotence (librdkafka's -P); --kafka expects each test to
-# pass, for a broker that has everything. Each test prints one line:
+# with --long all of them. --idempotent gives every producer idempotence (librdkafka's -P); --kafka is for a broker that
+# has consumer groups and transactions. Each test prints one line:
 #
 #   ok librdkafka NAME SECONDS             it ran and passed
 #   expected librdkafka NAME NEED: REASON  it failed, and the file says why
