@@ -3,7 +3,7 @@ CARGO ?= cargo
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 20
 
-.PHONY: test clients lint fmt fuzz-smoke fuzz-seed bench install-test-deps
+.PHONY: test clients librdkafka librdkafka-long oracle lint fmt fuzz-smoke fuzz-seed bench install-test-deps
 
 test: lint
 	# The tests start the real binaries, which Cargo does not build for them across packages.
@@ -15,6 +15,24 @@ clients:
 	scripts/install-test-deps.sh
 	$(CARGO) build --locked --release --bin krappy
 	tests/clients/run.sh --start "$${CARGO_TARGET_DIR:-target}/release/krappy" $(CLIENTS)
+
+# The same requests to krappy and to a real Apache Kafka. RECORD=yes writes Kafka's answers down, for tests without one.
+oracle:
+	scripts/install-test-deps.sh
+	tests/clients/run.sh --install tools
+	KRAPPY_ORACLE=$(CURDIR)/scripts/kafka-oracle.sh $(if $(RECORD),KRAPPY_ORACLE_RECORD=$(RECORD)) \
+		$(CARGO) test --locked --test oracle
+
+# librdkafka's own tests of a broker: those that pass and are quick, in about two minutes. The first run builds
+# librdkafka, which takes a few minutes more.
+librdkafka:
+	scripts/install-test-deps.sh
+	$(CARGO) build --locked --release --bin krappy
+	tests/librdkafka/run.sh --start "$${CARGO_TARGET_DIR:-target}/release/krappy" $(LIBRDKAFKA)
+
+# All of them, also those that are expected to fail, which takes about a quarter of an hour.
+librdkafka-long:
+	$(MAKE) librdkafka LIBRDKAFKA="--long $(LIBRDKAFKA)"
 
 lint:
 	$(CARGO) fmt --all --check

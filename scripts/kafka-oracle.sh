@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # A real Apache Kafka that is started and stopped as krappy is, so that whatever starts a krappy can be tried on it:
 #
-#   scripts/kafka-oracle.sh --data-dir DIR --listen 127.0.0.1:PORT
+#   scripts/kafka-oracle.sh --data-dir DIR --listen 127.0.0.1:PORT [--SOME-SETTING VALUE...]
 #
+# Other flags are settings under Kafka's names, written as krappy takes them: --num-partitions 4 is num.partitions=4.
 # One node, broker and controller in one, from the jars that tests/clients/oracle/pom.xml pins. Prints `READY host:port`
 # when it serves. This process becomes the broker, so its pid is the one to kill. Needs Java 17 and Maven; the jars are
-# kept in target/clients (or CLIENTS_CACHE). ORACLE_HEAP is its heap (512m).
+# kept in target/clients (or CLIENTS_CACHE). ORACLE_JAVA is what its Java gets (a small heap).
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 cache=${CLIENTS_CACHE:-$root/target/clients}
@@ -13,10 +14,12 @@ pom=$root/tests/clients/oracle/pom.xml
 
 data=
 listen=
+settings=()
 while [ $# -gt 0 ]; do
     case $1 in
     --data-dir) data=$2 ;;
     --listen) listen=$2 ;;
+    --*) name=${1#--} && settings+=("${name//-/.}=${2?no value for $1}") ;;
     *) echo "kafka-oracle: unknown option $1" >&2 && exit 64 ;;
     esac
     shift 2
@@ -39,7 +42,8 @@ if [ ! -e "$jars/complete" ]; then
     touch "$jars/complete"
 fi
 classpath=$(printf '%s:' "$jars"/*.jar)
-java=(java "-Xmx${ORACLE_HEAP:-512m}" -XX:+UseSerialGC
+read -ra options <<<"${ORACLE_JAVA:--Xmx512m -XX:+UseSerialGC}"
+java=(java "${options[@]}"
     "-Dlog4j2.configurationFile=$root/tests/clients/oracle/log4j2.properties" -cp "$classpath")
 
 mkdir -p "$data"
@@ -61,6 +65,7 @@ transaction.state.log.num.partitions=4
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+$(printf '%s\n' "${settings[@]}")
 PROPERTIES
 if [ ! -e "$data/logs/meta.properties" ]; then
     "${java[@]}" kafka.tools.StorageTool format -t a3JhcHB5LW9yYWNsZS0wMA -c "$data/server.properties" >&2

@@ -467,7 +467,12 @@ pub enum Reply {
     /// The change is durable and holds; or, where it was only checked, would be possible.
     Altered,
     /// The topic is gone.
-    Deleted,
+    Deleted {
+        /// Its name.
+        name: String,
+        /// Its id, never used again.
+        id: [u8; 16],
+    },
     /// The log start offset now.
     Trimmed(i64),
     /// Names and values.

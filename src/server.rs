@@ -315,7 +315,7 @@ impl<S: Stream> Server<S> {
     /// Hands replies to their connections; the ones whose connection is gone are dropped.
     fn deliver(&mut self, now: Now) {
         let mut replies = std::mem::take(&mut self.replies);
-        self.broker.take_replies(&mut replies, now);
+        self.broker.take_replies(&mut replies);
         for (to, reply) in replies.drain(..) {
             match self.clients.get_mut(to.conn.key as usize) {
                 Some(client) if client.id == to.conn => {

@@ -221,8 +221,7 @@ fn names() -> Vec<Row> {
         let open = Request::RegisterProducer { topic: name, idempotent: false };
         rows.push(row(format!("produce to {shown:?}"), encode(7, 99, &open), Want::Error(E::InvalidTopic)));
         let describe = Request::DescribeTopic { topic: name };
-        let unknown = Want::Error(E::UnknownTopicOrPartition);
-        rows.push(row(format!("describe {shown:?}"), encode(0, 99, &describe), unknown));
+        rows.push(row(format!("describe {shown:?}"), encode(0, 99, &describe), Want::Error(E::InvalidTopic)));
     }
     let settings = |settings| encode(0, 99, &Request::CreateTopic { topic: "u", partitions: 1, settings });
     let partitions = |n| encode(0, 99, &Request::CreateTopic { topic: "u", partitions: n, settings: vec![] });

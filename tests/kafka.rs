@@ -14,6 +14,8 @@ use common::client::{batch_of, crc32c};
 use common::{Broker, kib};
 use kafka::peer::{self, Peer, api_versions, decoded, frame, produce, request};
 use krappy::kafka::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
+use krappy::kafka::describe_cluster::DescribeClusterRequest;
+use krappy::kafka::describe_topic_partitions::{DescribeTopicPartitionsRequest, TopicRequest};
 use krappy::kafka::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use krappy::kafka::metadata::{MetadataRequest, MetadataRequestTopic};
 use krappy::kafka::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
@@ -246,7 +248,7 @@ fn reads_and_topics() -> Vec<Row> {
         row("F2 an offset beyond the end", from(1 << 40), Want::Error(1)),
         row("F3 a partition twice", fetch(|f| f.topics.push(again())), Want::Error(42)),
         row("F4 the largest limits", fetch(|f| (f.max_wait_ms, f.min_bytes) = (i32::MAX, 1)), Want::Error(0)),
-        row("F5 a session", fetch(|f| f.session_id = 5), Want::Error(70)),
+        row("F5 a session", fetch(|f| (f.session_id, f.session_epoch) = (5, 1)), Want::Error(70)),
         row("F6 a replica", fetch(|f| f.replica_id = 3), Want::Close),
         row("F7 a newer epoch", epoch(1 << 20), Want::Error(75)),
         row("F7 an older epoch", epoch(0), Want::Error(74)),
@@ -361,6 +363,51 @@ fn every_request_of_the_table_is_answered_in_every_version() {
             peer.send(&request(peer::sample(api.key, version), version));
             let frame = peer.answer().unwrap_or_else(|| panic!("{} {version} is not answered", api.name));
             decoded(&frame, api.key, version, |_| 0);
+        }
+    }
+}
+
+/// What a client may do, of the one topic or of the cluster that an answer describes.
+fn operations_of(answer: &Answer<'_>) -> Vec<i32> {
+    match answer {
+        Answer::Metadata(a) => vec![a.cluster_authorized_operations, a.topics[0].topic_authorized_operations],
+        Answer::DescribeCluster(a) => vec![a.cluster_authorized_operations],
+        Answer::DescribeTopicPartitions(a) => vec![a.topics[0].topic_authorized_operations],
+        other => panic!("{other:?}"),
+    }
+}
+
+/// As in a Kafka without an authorizer, whose numbers these are. librdkafka's tests noticed that we said nothing.
+#[test]
+fn who_asks_what_it_may_do_is_told_everything() {
+    const CLUSTER: i32 = 8096;
+    const TOPIC: i32 = 3576;
+    let broker = Broker::ephemeral(&[]);
+    let mut peer = Peer::connect(broker.addr);
+    peer.create("t", &[]);
+    for (asks, cluster, topic) in [(false, i32::MIN, i32::MIN), (true, CLUSTER, TOPIC)] {
+        let metadata = |by_name: bool, of_cluster: bool| MetadataRequest {
+            topics: by_name.then(|| vec![MetadataRequestTopic { name: Some("t"), ..Default::default() }]),
+            include_cluster_authorized_operations: asks && of_cluster,
+            include_topic_authorized_operations: asks,
+            ..Default::default()
+        };
+        let who =
+            DescribeClusterRequest { include_cluster_authorized_operations: asks, ..Default::default() };
+        let pages =
+            DescribeTopicPartitionsRequest { topics: vec![TopicRequest { name: "t" }], ..Default::default() };
+        for (bytes, key, version, told) in [
+            (request(metadata(true, true), 8), 3, 8, vec![cluster, topic]),
+            (request(metadata(false, true), 10), 3, 10, vec![cluster, topic]),
+            // Since version 11, DescribeCluster is there for that.
+            (request(metadata(true, false), 12), 3, 12, vec![i32::MIN, topic]),
+            (request(who, 0), 60, 0, vec![cluster]),
+            // Here nobody has to ask.
+            (request(pages, 0), 75, 0, vec![TOPIC]),
+        ] {
+            peer.send(&bytes);
+            let frame = peer.answer().expect("it is answered");
+            assert_eq!(decoded(&frame, key, version, operations_of), told, "{key} {version}, asks: {asks}");
         }
     }
 }

@@ -11,6 +11,19 @@ mod sim {
     pub mod content;
     pub mod follower;
     pub mod history;
+    pub mod kafka {
+        pub mod asker;
+        pub mod batch;
+        pub mod client;
+        pub mod fetcher;
+        pub mod idempotent;
+        pub mod offsets;
+        pub mod plain;
+        pub mod prank;
+        pub mod produce;
+        pub mod sweep;
+        pub mod topics;
+    }
     pub mod keyed_sweep;
     pub mod link;
     pub mod net;
@@ -30,6 +43,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use krappy::disk::sim::Crash;
+use sim::kafka::prank::Prank;
 use sim::keyed_sweep::{self, COMPACTED};
 use sim::sabotage::Lie;
 use sim::sweep::{self, PLAIN, Swept, sweep};
@@ -137,7 +151,8 @@ fn one_seed() {
 /// The first of so many seeds that notices a planted bug.
 fn noticed(lie: Lie, seeds: u64) -> Option<u64> {
     // An assertion of the broker notices it as well.
-    let notices = |seed| catch_unwind(|| run_with(seed, Some(lie))).map_or(true, |result| result.is_err());
+    let notices =
+        |seed| catch_unwind(|| run_with(seed, Some(lie), None)).map_or(true, |result| result.is_err());
     (1..=seeds).find(|&seed| notices(seed))
 }
 
@@ -171,11 +186,50 @@ fn a_name_in_a_view_that_is_not_made_durable_is_noticed() {
     assert!(noticed(Lie::NoViewDirSync, 100).is_some());
 }
 
+/// Whether one of so many seeds notices a planted bug, and says what it is in these words.
+fn is_called(words: &str, lie: Option<Lie>, prank: Option<Prank>, seeds: u64) -> bool {
+    let says = |seed| run_with(seed, lie, prank).is_err_and(|found| found[0].contains(words));
+    (1..=seeds).any(says)
+}
+
+#[test]
+fn an_idempotent_record_that_is_appended_twice_after_a_restart_is_noticed() {
+    assert!(is_called("was sent 1 times and is at", Some(Lie::NoProducers), None, 200));
+}
+
+#[test]
+fn a_producer_id_that_is_handed_out_twice_is_noticed() {
+    assert!(is_called("not for the first time", Some(Lie::OldBootEpoch), None, 50));
+}
+
+#[test]
+fn produce_requests_that_overtake_one_another_are_noticed() {
+    assert!(is_called("is taken for", None, Some(Prank::Requests), 50));
+}
+
+#[test]
+fn answers_that_overtake_one_another_are_noticed() {
+    assert!(is_called("is answered by", None, Some(Prank::Answers), 50));
+}
+
+#[test]
+fn an_answer_with_the_offset_of_another_batch_is_noticed() {
+    assert!(is_called(" held ", None, Some(Prank::Results), 50));
+}
+
 #[test]
 fn a_crash_at_every_call_of_a_workload_and_of_its_recovery_loses_nothing_that_was_promised() {
     let began = Instant::now();
     let ways = [Crash::KeepAll, Crash::LoseAll, Crash::Random(1), Crash::Random(2), Crash::Random(3)];
     report(&sweep(PLAIN, &ways, 23), began);
+}
+
+#[test]
+fn a_crash_at_every_call_breaks_no_promise_to_kafka_clients() {
+    let began = Instant::now();
+    let swept = sim::kafka::sweep::crash_at_every_call(5);
+    assert!(swept.calls > 100 && swept.second_crashes > 20, "the workload is too small: {swept:?}");
+    report(&swept, began);
 }
 
 #[test]

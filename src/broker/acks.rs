@@ -3,9 +3,14 @@
 //! Invariant: every publish that was taken gets one reply. One that went to several partitions is counted here until
 //! the last of them has spoken; the first refusal among them is the reply.
 
+use std::collections::VecDeque;
+
 use slab::Slab;
 
 use crate::api::{ConnId, Level, Parts, PublishedPart, Refusal, Reply, ReplyTo};
+
+/// The connection on which the broker talks to itself: its requests are answered like a client's.
+pub const OURSELVES: ConnId = ConnId { key: u32::MAX, generation: u32::MAX };
 
 /// To whom the fate of an append is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +30,8 @@ pub enum AckTo {
 #[derive(Debug, Default)]
 pub struct Acks {
     ready: Vec<(ReplyTo, Reply)>,
+    /// Replies to [`OURSELVES`].
+    own: VecDeque<(u64, Reply)>,
     groups: Slab<Group>,
 }
 
@@ -40,7 +47,10 @@ struct Group {
 impl Acks {
     /// A reply that is ready.
     pub fn reply(&mut self, to: ReplyTo, reply: Reply) {
-        self.ready.push((to, reply));
+        match to.conn {
+            OURSELVES => self.own.push_back((to.slot, reply)),
+            _ => self.ready.push((to, reply)),
+        }
     }
 
     /// Begins a publish to several partitions; each of `parts` will be reported by [`Acks::published`] or
@@ -56,7 +66,7 @@ impl Acks {
     /// An append reached `level`.
     pub fn published(&mut self, to: AckTo, level: Level, part: PublishedPart) {
         match to {
-            AckTo::Client(to) => self.ready.push((to, published(level, Parts::One(part)))),
+            AckTo::Client(to) => self.reply(to, published(level, Parts::One(part))),
             AckTo::Group { group, part: index } => {
                 let state = &mut self.groups[group];
                 state.parts[index] = part;
@@ -69,7 +79,7 @@ impl Acks {
     /// An append was refused.
     pub fn refused(&mut self, to: AckTo, refusal: Refusal) {
         match to {
-            AckTo::Client(to) => self.ready.push((to, Reply::Refused(refusal))),
+            AckTo::Client(to) => self.reply(to, Reply::Refused(refusal)),
             AckTo::Group { group, .. } => {
                 self.groups[group].refused.get_or_insert(refusal);
                 self.part_done(group);
@@ -85,15 +95,13 @@ impl Acks {
                 Some(refusal) => Reply::Refused(refusal),
                 None => published(level, Parts::Many(parts)),
             };
-            self.ready.push((to, reply));
+            self.reply(to, reply);
         }
     }
 
-    /// Takes the first reply to this connection that is ready: its slot, and what it is.
-    pub fn take_one(&mut self, conn: ConnId) -> Option<(u64, Reply)> {
-        let place = self.ready.iter().position(|(to, _)| to.conn == conn)?;
-        let (to, reply) = self.ready.remove(place);
-        Some((to.slot, reply))
+    /// Takes the next reply to the broker itself: its slot, and what it is.
+    pub fn take_own(&mut self) -> Option<(u64, Reply)> {
+        self.own.pop_front()
     }
 
     /// Takes the replies that are ready.

@@ -265,7 +265,7 @@ impl Broker {
         if let (TopicRef::Name(name), true) = (topic, create) {
             return self.open_or_create(to, name, Then::Describe);
         }
-        match self.live_topic(topic) {
+        match self.live_topic_or_why(topic) {
             Ok(key) => self.finish_open(to, key, Then::Describe),
             Err(refusal) => return self.refuse(to, refusal),
         }
@@ -289,6 +289,14 @@ impl Broker {
             }
             State::Deleting(_) => Err(self.catalog.unknown_ref(topic)),
         }
+    }
+
+    /// The same; a name that no topic can have is worth saying more about than that there is none.
+    pub(super) fn live_topic_or_why(&self, topic: TopicRef<'_>) -> Result<TopicKey, Refusal> {
+        self.live_topic(topic).map_err(|refusal| match topic {
+            TopicRef::Name(name) => check_name(name).err().unwrap_or(refusal),
+            _ => refusal,
+        })
     }
 
     fn partition_infos(&self, topic: &Topic) -> Vec<PartitionInfo> {
@@ -370,7 +378,7 @@ impl Broker {
         self.forget_topic(&topic.name, now);
         for to in waiting {
             match &result {
-                Ok(()) => self.acks.reply(to, Reply::Deleted),
+                Ok(()) => self.acks.reply(to, Reply::Deleted { name: topic.name.clone(), id: topic.id }),
                 Err(error) => {
                     let message =
                         format!("the folder of topic {:?} could not be removed: {error}", topic.name);

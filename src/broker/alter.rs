@@ -31,7 +31,8 @@ impl Broker {
         replace: bool,
         validate_only: bool,
     ) -> Taken {
-        let planned = self.changeable(name).and_then(|key| {
+        let named = self.live_topic_or_why(TopicRef::Name(name));
+        let planned = self.refuse_while_draining().and(named).and_then(|key| {
             let topic = self.catalog.get(key).expect("a live topic is in the catalog");
             Ok((key, changed(topic, changes, replace, &self.config.topic)?))
         });
@@ -82,6 +83,7 @@ impl Broker {
             dir: self.topics_dir().join(name),
             from: from as u32,
             count: count as u32,
+            before: topic.properties(&topic.own, from as u32),
             properties,
             opening: self.opening(&topic.settings),
         }));

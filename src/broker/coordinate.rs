@@ -3,13 +3,14 @@
 //!
 //! The topic is compacted, has one record for each group, topic and partition, and is written and read as a client
 //! would do it: the broker publishes to itself and scans itself, and the replies to [`OURSELVES`] come back to
-//! [`Broker::told`]. In memory is what is durable: a commit is applied, and answered, when its records are.
+//! [`Broker::hear_ourselves`]. In memory is what is durable: a commit is applied, and answered, when its records are.
 //!
 //! Invariants: nothing is said about offsets before all of them are loaded; commits are applied in the order of the
 //! log; a client cannot write to the topic.
 
 use std::collections::BTreeMap;
 
+use super::acks::OURSELVES;
 use super::catalog::State;
 use super::{Broker, Taken};
 use crate::api::group::{
@@ -27,8 +28,6 @@ use crate::time::{Now, Time};
 use krappy_wire::native::PlainWriter;
 use krappy_wire::partition::partition_for;
 
-/// The connection on which the broker talks to itself.
-pub const OURSELVES: ConnId = ConnId { key: u32::MAX, generation: u32::MAX };
 /// How the topic is made: nothing of it may be lost or unsynced, whatever holds for other topics.
 const SETTINGS: &[(&str, &str)] = &[
     ("cleanup.policy", "compact"),
@@ -386,8 +385,14 @@ impl Broker {
         }
     }
 
-    /// A reply to the broker itself.
-    pub(super) fn told(&mut self, slot: u64, reply: Reply, now: Now) {
+    /// Takes the replies to what the broker has asked itself.
+    pub(super) fn hear_ourselves(&mut self, now: Now) {
+        while let Some((slot, reply)) = self.acks.take_own() {
+            self.told(slot, reply, now);
+        }
+    }
+
+    fn told(&mut self, slot: u64, reply: Reply, now: Now) {
         match (slot, reply) {
             (LOADING, reply) => self.loaded(reply, now),
             (CREATION, Reply::Refused(refusal)) => log::error!("{OFFSETS_TOPIC}: {}", refusal.message),

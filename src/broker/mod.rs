@@ -41,7 +41,7 @@ use crate::worker::{Done, Job};
 use acks::Acks;
 use catalog::Catalog;
 use clean::Cleaner;
-use coordinate::{Coordinator, OURSELVES};
+use coordinate::Coordinator;
 use deferred::Deferred;
 use keyed::Keyed;
 use open::Identity;
@@ -196,6 +196,7 @@ impl Broker {
         let salt = self.new_id();
         self.coordinator = Coordinator::new(&self.config, salt);
         self.load_offsets(now);
+        self.hear_ourselves(now);
     }
 
     /// Takes a request, or leaves it for later. Replies become ready now or after a completion.
@@ -243,6 +244,7 @@ impl Broker {
             Request::Group(request) => self.group(to, request, now),
         };
         self.metrics.requests += u64::from(taken == Taken::Yes);
+        self.hear_ourselves(now);
         taken
     }
 
@@ -275,6 +277,7 @@ impl Broker {
             Done::Space(space) => self.space_seen(space),
             about_a_view => self.complete_view(about_a_view, now),
         }
+        self.hear_ourselves(now);
     }
 
     /// A job that wrote to a partition's folder is done; its topic may be waiting for that to be removed.
@@ -358,6 +361,7 @@ impl Broker {
                 None => {}
             }
         }
+        self.hear_ourselves(now);
     }
 
     /// Below the limit nothing is published any more, so that what must be written, such as deletions and marks, still
@@ -399,12 +403,16 @@ impl Broker {
 
     /// Ends the turn: one write for each partition that gathered records, and the syncs that are due.
     pub fn flush(&mut self, now: Now) {
-        self.write_tails(now);
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for key in dirty.drain(..) {
-            self.after_write(key, now);
+        while !self.dirty.is_empty() {
+            self.write_tails(now);
+            let mut dirty = std::mem::take(&mut self.dirty);
+            for key in dirty.drain(..) {
+                self.after_write(key, now);
+            }
+            self.dirty = dirty;
+            // What the broker makes of its own replies may be something to write.
+            self.hear_ourselves(now);
         }
-        self.dirty = dirty;
     }
 
     fn write_tails(&mut self, now: Now) {
@@ -506,10 +514,7 @@ impl Broker {
     }
 
     /// Takes the replies that are ready.
-    pub fn take_replies(&mut self, into: &mut Vec<(ReplyTo, Reply)>, now: Now) {
-        while let Some((slot, reply)) = self.acks.take_one(OURSELVES) {
-            self.told(slot, reply, now);
-        }
+    pub fn take_replies(&mut self, into: &mut Vec<(ReplyTo, Reply)>) {
         self.acks.take_ready(into);
     }
 

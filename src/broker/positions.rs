@@ -10,6 +10,8 @@ use super::deferred::Question;
 use super::parked::ParkId;
 use super::{Broker, Taken};
 use crate::api::{At, ErrorCode, PartitionKey, Position, Refusal, Reply, ReplyTo, TopicKey, TopicRef};
+use crate::broker::partition::Partition;
+use crate::segment::Lookup;
 use crate::worker::Job;
 
 /// Questions about timestamps that workers are answering.
@@ -22,6 +24,7 @@ pub struct Lookups {
 #[derive(Debug)]
 struct OpenLookup {
     to: ReplyTo,
+    at: At,
     missing: usize,
     /// The answers; until there is one, the high watermark when it was asked for.
     parts: Vec<Position>,
@@ -173,8 +176,8 @@ impl Broker {
 
     /// The producers that a partition remembers.
     pub(super) fn describe_producers(&mut self, to: ReplyTo, topic: &str, number: i32) -> Taken {
-        let key = match self.live_topic(TopicRef::Name(topic)).and_then(|key| self.partition_of(key, number))
-        {
+        let found = self.live_topic_or_why(TopicRef::Name(topic));
+        let key = match found.and_then(|key| self.partition_of(key, number)) {
             Ok(key) => key,
             Err(refusal) => return self.refuse(to, refusal),
         };
@@ -242,14 +245,10 @@ impl Broker {
         let mut parts = Vec::with_capacity(keys.len());
         for (index, &(key, number)) in keys.iter().enumerate() {
             let partition = self.partition(key).expect("a live topic's partitions are there");
-            let lookup = match at {
-                At::Timestamp(timestamp) => partition.log.lookup_timestamp(timestamp),
-                _ => partition.log.lookup_max_timestamp(partition.high_watermark()),
-            };
-            self.jobs.push(Job::Lookup(id, index, lookup));
+            self.jobs.push(Job::Lookup(id, index, lookup(partition, at)));
             parts.push(self.position(key, number, At::Latest).expect("there is always a high watermark"));
         }
-        self.lookups.open.insert(id, OpenLookup { to, missing: parts.len(), parts, failed: None });
+        self.lookups.open.insert(id, OpenLookup { to, at, missing: parts.len(), parts, failed: None });
         Taken::Yes
     }
 
@@ -258,6 +257,11 @@ impl Broker {
         let position = &mut open.parts[index];
         let partition = self.partitions[position.partition.0 as usize].as_deref();
         match (result, partition) {
+            // What was found has been deleted meanwhile, and what is left may be older: it is looked for again.
+            (Ok(Some((offset, _))), Some(p)) if offset < p.log.start_offset() => {
+                self.jobs.push(Job::Lookup(id, index, lookup(p, open.at)));
+                return;
+            }
             (Ok(found), Some(p)) => {
                 let end = p.high_watermark();
                 // Records that became visible while the worker was looking may be young enough, so where it found
@@ -287,5 +291,13 @@ impl Broker {
                 None => self.acks.reply(open.to, Reply::Offsets { parts: open.parts }),
             }
         }
+    }
+}
+
+/// The question about a timestamp for a worker.
+fn lookup(partition: &Partition, at: At) -> Lookup {
+    match at {
+        At::Timestamp(timestamp) => partition.log.lookup_timestamp(timestamp),
+        _ => partition.log.lookup_max_timestamp(partition.high_watermark()),
     }
 }

@@ -2,10 +2,9 @@
 //!
 //! Older than IncrementalAlterConfigs, and with a trap: a setting that is not named goes back to its default.
 
-use super::errors::KafkaError;
-use super::incremental_alter_configs::unchangeable;
+use super::incremental_alter_configs::{NULL, SETTING_TWICE, TWICE, unchangeable};
 use super::message::message;
-use super::plan::{Plan, result};
+use super::plan::{Plan, named_twice, result};
 use super::wire::Text;
 use crate::api::{Change, Op, Request};
 
@@ -48,14 +47,19 @@ const TOPIC: i8 = 2;
 
 /// One change for each resource: all settings at once.
 pub fn ask<'a>(request: AlterConfigsRequest<'a>) -> Plan<'a> {
+    let twice = named_twice(request.resources.iter().map(|r| (r.resource_type, r.resource_name)));
     let (mut requests, mut asked) = (Vec::new(), Vec::with_capacity(request.resources.len()));
     for resource in request.resources {
-        let wrong: Option<(KafkaError, &str)> = match resource.resource_type {
+        let wrong = match resource.resource_type {
+            _ if twice.contains(&(resource.resource_type, resource.resource_name)) => Some(TWICE),
+            TOPIC if resource.configs.iter().any(|c| c.value.is_none()) => Some(NULL),
+            TOPIC if !named_twice(resource.configs.iter().map(|c| c.name)).is_empty() => Some(SETTING_TWICE),
             TOPIC => None,
-            other => Some(unchangeable(other)),
+            other => Some(unchangeable(other, resource.resource_name)),
         };
         asked.push((resource.resource_type, resource.resource_name.to_owned(), wrong));
-        let change = |c: &AlterableConfig<'a>| Change { key: c.name, op: c.value.map_or(Op::Unset, Op::Set) };
+        let change =
+            |c: &AlterableConfig<'a>| Change { key: c.name, op: Op::Set(c.value.unwrap_or_default()) };
         if wrong.is_none() {
             requests.push(Request::AlterTopic {
                 topic: resource.resource_name,

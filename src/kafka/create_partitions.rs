@@ -47,9 +47,14 @@ type Wrong = (KafkaError, &'static str);
 /// One change for each topic that makes sense.
 pub fn ask(request: CreatePartitionsRequest<'_>) -> Plan<'_> {
     let names: Vec<&str> = request.topics.iter().map(|t| t.name).collect();
-    let (mut requests, mut asked) = (Vec::new(), Vec::with_capacity(names.len()));
+    let (mut requests, mut asked): (_, Vec<(String, Option<Wrong>)>) =
+        (Vec::new(), Vec::with_capacity(names.len()));
     for topic in &request.topics {
         let wrong = if names.iter().filter(|name| **name == topic.name).count() > 1 {
+            if asked.iter().any(|(name, _)| name == topic.name) {
+                // One result tells of both.
+                continue;
+            }
             Some((KafkaError::InvalidRequest, "the request names this topic twice"))
         } else {
             misplaced(topic)

@@ -74,12 +74,16 @@ type Wrong = (KafkaError, &'static str);
 pub fn ask<'a>(request: CreateTopicsRequest<'a>, context: &Context<'_>) -> Plan<'a> {
     let names: Vec<&str> = request.topics.iter().map(|t| t.name).collect();
     let twice = |name: &str| names.iter().filter(|other| **other == name).count() > 1;
-    let (mut requests, mut asked) = (Vec::new(), Vec::with_capacity(names.len()));
+    let (mut requests, mut asked): (_, Vec<(String, Option<Wrong>)>) =
+        (Vec::new(), Vec::with_capacity(names.len()));
     for topic in request.topics {
-        let wanted = if twice(topic.name) {
-            Err((KafkaError::InvalidRequest, "the request names this topic twice"))
+        let wanted = if !twice(topic.name) {
+            valued(&topic).and_then(|()| partitions(&topic))
+        } else if asked.iter().any(|(name, _)| name == topic.name) {
+            // One result tells of both.
+            continue;
         } else {
-            partitions(&topic)
+            Err((KafkaError::InvalidRequest, "the request names this topic twice"))
         };
         asked.push((topic.name.to_owned(), wanted.err()));
         requests.extend(wanted.ok().map(|partitions| Request::CreateTopic {
@@ -93,11 +97,19 @@ pub fn ask<'a>(request: CreateTopicsRequest<'a>, context: &Context<'_>) -> Plan<
     Plan::ask(requests, move |replies| {
         let mut replies = replies.into_iter();
         let topics = asked.into_iter().map(|(name, wrong)| match wrong {
-            Some((error, why)) => refusal(name, error.into(), Some(Text::Borrowed(why))),
+            Some((error, why)) => refusal(name, error.into(), Some(Text::Borrowed(why)), version),
             None => created(name, replies.next(), version),
         });
         CreateTopicsResponse { topics: topics.collect(), ..Default::default() }
     })
+}
+
+/// Every setting must have a value.
+fn valued(topic: &CreatableTopic<'_>) -> Result<(), Wrong> {
+    match topic.configs.iter().any(|c| c.value.is_none()) {
+        true => Err((KafkaError::InvalidConfig, "null is not a value")),
+        false => Ok(()),
+    }
 }
 
 /// How many partitions are wanted; `None`: the default. The client may place replicas itself, if it places one of each
@@ -127,12 +139,15 @@ fn partitions(topic: &CreatableTopic<'_>) -> Result<Option<i32>, Wrong> {
     Ok(Some(numbers.len() as i32))
 }
 
+/// In Kafka, too, the settings of a topic that was not created are none rather than unknown.
 fn refusal(
     name: String,
     error_code: i16,
     error_message: Option<Text<'static>>,
+    version: i16,
 ) -> CreatableTopicResult<'static> {
-    CreatableTopicResult { name: Text::Owned(name), error_code, error_message, ..Default::default() }
+    let configs = (version >= 5).then(Vec::new);
+    CreatableTopicResult { name: Text::Owned(name), error_code, error_message, configs, ..Default::default() }
 }
 
 fn created(name: String, reply: Option<Reply>, version: i16) -> CreatableTopicResult<'static> {
@@ -147,9 +162,9 @@ fn created(name: String, reply: Option<Reply>, version: i16) -> CreatableTopicRe
         },
         Some(Reply::Refused(refused_by_broker)) => {
             let (error_code, text) = refused(&refused_by_broker);
-            refusal(name, error_code, text)
+            refusal(name, error_code, text, version)
         }
-        _ => refusal(name, errors::number(crate::api::ErrorCode::Unknown), None),
+        _ => refusal(name, errors::number(crate::api::ErrorCode::Unknown), None, version),
     }
 }
 

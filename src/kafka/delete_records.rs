@@ -47,7 +47,7 @@ message! {
 /// One move for each partition.
 pub fn ask<'a>(request: DeleteRecordsRequest<'a>) -> Plan<'a> {
     let (mut requests, mut asked) = (Vec::new(), Vec::with_capacity(request.topics.len()));
-    for topic in &request.topics {
+    for topic in request.topics.iter().filter(|t| !t.partitions.is_empty()) {
         let numbers: Vec<i32> = topic.partitions.iter().map(|p| p.partition_index).collect();
         asked.push((Named::of(topic.name, Uuid::default()), numbers));
         requests.extend(topic.partitions.iter().map(|p| Request::DeleteRecords {

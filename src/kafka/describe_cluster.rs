@@ -3,7 +3,7 @@
 use super::NODE;
 use super::errors::KafkaError;
 use super::message::message;
-use super::plan::{Context, Plan};
+use super::plan::{Context, ON_CLUSTER, Plan, allowed};
 use super::wire::Text;
 
 message! {
@@ -36,13 +36,21 @@ message! {
     }
 }
 
+/// Endpoint types: all brokers, all controllers.
+const BROKERS: i8 = 1;
+const CONTROLLERS: i8 = 2;
+
 /// This broker, which is its own controller; clients that look for controllers alone do not find any.
 pub fn ask<'a>(request: &DescribeClusterRequest, context: &Context<'_>) -> Plan<'a> {
     let cluster_id = Text::Owned(context.greeting.cluster_id.clone());
     let endpoint_type = request.endpoint_type;
-    if endpoint_type != 1 {
+    if endpoint_type != BROKERS {
+        let error = match endpoint_type {
+            CONTROLLERS => KafkaError::MismatchedEndpointType,
+            _ => KafkaError::UnsupportedEndpointType,
+        };
         return Plan::answer(DescribeClusterResponse {
-            error_code: KafkaError::InvalidRequest.into(),
+            error_code: error.into(),
             error_message: Some(Text::Borrowed("only brokers can be asked for, endpoint type 1")),
             ..Default::default()
         });
@@ -54,5 +62,12 @@ pub fn ask<'a>(request: &DescribeClusterRequest, context: &Context<'_>) -> Plan<
         ..Default::default()
     };
     let brokers = vec![broker];
-    Plan::answer(DescribeClusterResponse { cluster_id, controller_id: NODE, brokers, ..Default::default() })
+    let cluster_authorized_operations = allowed(request.include_cluster_authorized_operations, ON_CLUSTER);
+    Plan::answer(DescribeClusterResponse {
+        cluster_id,
+        controller_id: NODE,
+        brokers,
+        cluster_authorized_operations,
+        ..Default::default()
+    })
 }

@@ -18,7 +18,7 @@ message! {
         [only 3..] include_documentation: bool;
     }
 
-    /// Of what, and which of them; null: all. Type 2 is a topic, 4 a broker.
+    /// Of what, and which of them; null or none: all. Type 2 is a topic, 4 a broker.
     DescribeConfigsResource<'a> {
         resource_type: i8;
         resource_name: &'a str;
@@ -95,7 +95,10 @@ pub fn ask<'a>(request: DescribeConfigsRequest<'a>, _: &Context<'_>) -> Plan<'a>
         asked.push(Asked {
             kind: resource.resource_type,
             name: name.to_owned(),
-            keys: resource.configuration_keys.map(|keys| keys.into_iter().map(str::to_owned).collect()),
+            keys: resource
+                .configuration_keys
+                .filter(|keys| !keys.is_empty())
+                .map(|keys| keys.into_iter().map(str::to_owned).collect()),
             wrong: question.as_ref().err().copied(),
         });
         requests.extend(question.ok());
@@ -137,7 +140,8 @@ fn described(asked: Asked, reply: Option<Reply>, detail: Detail) -> DescribeConf
         None => true,
     };
     let configs = lines.into_iter().filter(wanted).map(|line| setting(line, detail)).collect();
-    DescribeConfigsResult { configs, ..result }
+    // Empty where all went well, as in Kafka, and not null.
+    DescribeConfigsResult { configs, error_message: Some(Text::Borrowed("")), ..result }
 }
 
 fn setting(line: SettingLine, detail: Detail) -> DescribeConfigsResourceResult<'static> {

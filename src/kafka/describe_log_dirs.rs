@@ -75,7 +75,11 @@ pub fn ask<'a>(request: DescribeLogDirsRequest<'a>, context: &Context<'_>) -> Pl
     })
 }
 
-fn answer(folder: String, topics: Vec<DescribeLogDirsTopic<'static>>) -> DescribeLogDirsResponse<'static> {
+fn answer(
+    folder: String,
+    mut topics: Vec<DescribeLogDirsTopic<'static>>,
+) -> DescribeLogDirsResponse<'static> {
+    topics.retain(|topic| !topic.partitions.is_empty());
     let result = DescribeLogDirsResult { log_dir: Text::Owned(folder), topics, ..Default::default() };
     DescribeLogDirsResponse { results: vec![result], ..Default::default() }
 }

@@ -3,8 +3,9 @@
 //! The answer holds as many partitions as the request allows, and a cursor when there are more.
 
 use super::NODE;
+use super::errors::KafkaError;
 use super::message::message;
-use super::plan::{Context, Plan, refused};
+use super::plan::{Context, ON_TOPIC, Plan, refused};
 use super::wire::{Text, Uuid};
 use crate::api::{OFFSETS_TOPIC, Reply, Request, TopicRef};
 
@@ -68,6 +69,11 @@ type Found = (String, Result<([u8; 16], usize), i16>);
 pub fn ask<'a>(request: DescribeTopicPartitionsRequest<'a>, context: &Context<'_>) -> Plan<'a> {
     let epoch = context.greeting.leader_epoch;
     let limit = (request.response_partition_limit.max(1) as usize).min(PAGE);
+    // A cursor names one of the topics that are asked for.
+    let lost = request.cursor.as_ref().is_some_and(|cursor| {
+        let asked = request.topics.iter().any(|t| t.name == &*cursor.topic_name);
+        cursor.partition_index < 0 || !(asked || request.topics.is_empty())
+    });
     let from = request.cursor.map(|c| (c.topic_name.into_owned(), c.partition_index.max(0) as usize));
     if request.topics.is_empty() {
         return Plan::ask(vec![Request::ListTopics], move |replies| {
@@ -81,6 +87,9 @@ pub fn ask<'a>(request: DescribeTopicPartitionsRequest<'a>, context: &Context<'_
     let mut names: Vec<&'a str> = request.topics.into_iter().map(|t| t.name).collect();
     names.sort_unstable();
     names.dedup();
+    if lost {
+        return refuse_all(&names);
+    }
     let one = |name: &&'a str| Request::DescribeTopic { topic: TopicRef::Name(name), create: false };
     let owned: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     Plan::ask(names.iter().map(one).collect(), move |replies| {
@@ -90,6 +99,18 @@ pub fn ask<'a>(request: DescribeTopicPartitionsRequest<'a>, context: &Context<'_
             other => unreachable!("a description is not answered with {other:?}"),
         });
         page(found.collect(), from, limit, epoch)
+    })
+}
+
+fn refuse_all<'a>(names: &[&str]) -> Plan<'a> {
+    let one = |name: &&str| DescribeTopicPartitionsResponseTopic {
+        error_code: KafkaError::InvalidRequest.into(),
+        name: Some(Text::Owned((*name).to_owned())),
+        ..Default::default()
+    };
+    Plan::answer(DescribeTopicPartitionsResponse {
+        topics: names.iter().map(one).collect(),
+        ..Default::default()
     })
 }
 
@@ -115,6 +136,7 @@ fn page(
         let mut topic = DescribeTopicPartitionsResponseTopic {
             name: Some(Text::Owned(name.clone())),
             is_internal: name == OFFSETS_TOPIC,
+            topic_authorized_operations: ON_TOPIC,
             ..Default::default()
         };
         match state {

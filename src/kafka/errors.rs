@@ -53,6 +53,8 @@ errors! {
     ElectionNotNeeded = 84;
     InvalidRecord = 87;
     UnknownTopicId = 100;
+    MismatchedEndpointType = 114;
+    UnsupportedEndpointType = 115;
 }
 
 impl From<KafkaError> for i16 {

@@ -7,9 +7,9 @@
 
 use super::errors::{self, KafkaError};
 use super::message::message;
-use super::plan::{Context, Named, Plan, has_twice, topic};
+use super::plan::{Context, Named, Plan, has_twice};
 use super::wire::{Records, Text, Uuid};
-use crate::api::{ErrorCode, FetchTopics, FetchedPart, Reply, Request, TopicWant};
+use crate::api::{ErrorCode, FetchTopics, FetchedPart, Reply, Request, TopicRef, TopicWant};
 
 message! {
     /// Asks for records. It may wait `max_wait_ms` for `min_bytes` of them.
@@ -123,12 +123,16 @@ message! {
     }
 }
 
+/// The first version in which topics go by id.
+const FIRST_WITH_IDS: i16 = 13;
+
 /// One read of all partitions, answered at once or later.
-pub fn ask<'a>(request: FetchRequest<'a>, _: &Context<'_>) -> Plan<'a> {
+pub fn ask<'a>(request: FetchRequest<'a>, context: &Context<'_>) -> Plan<'a> {
     if request.replica_id >= 0 || request.replica_state.replica_id >= 0 {
         return Plan::Close("Fetch: a replica asks, and there is no replication".into());
     }
-    if request.session_id != 0 {
+    // Epoch -1 ends a session and 0 begins one: both are whole requests, whatever session they name.
+    if !matches!(request.session_epoch, -1 | 0) {
         return refuse(KafkaError::FetchSessionIdNotFound);
     }
     let all = || {
@@ -141,10 +145,12 @@ pub fn ask<'a>(request: FetchRequest<'a>, _: &Context<'_>) -> Plan<'a> {
         return refuse(KafkaError::InvalidRequest);
     }
     let (mut wants, mut asked) = (Vec::new(), Vec::with_capacity(request.topics.len()));
-    for of in &request.topics {
+    // A topic without partitions has no place in the answer: librdkafka takes that for a damaged one.
+    for of in request.topics.iter().filter(|of| !of.partitions.is_empty()) {
         asked.push((Named::of(of.topic, of.topic_id), of.partitions.len()));
+        let by_id = context.version >= FIRST_WITH_IDS;
         wants.extend(of.partitions.iter().map(|p| TopicWant {
-            topic: topic(of.topic, of.topic_id),
+            topic: if by_id { TopicRef::Id(of.topic_id.0) } else { TopicRef::Name(of.topic) },
             number: p.partition,
             offset: p.fetch_offset,
             max_bytes: at_least_zero(p.partition_max_bytes),
@@ -191,9 +197,14 @@ fn data(part: FetchedPart, committed: bool) -> PartitionData<'static> {
         high_watermark: known(part.high_watermark),
         last_stable_offset: known(part.high_watermark),
         log_start_offset: known(part.log_start),
-        aborted_transactions: committed.then(Vec::new),
+        // Kafka has none of a partition that is not there, and tells nothing of them to readers that do not ask.
+        aborted_transactions: (committed || is_unknown(part.error)).then(Vec::new),
         // Not null where there is nothing: librdkafka takes that for a damaged answer.
         records: part.chunk.map_or(Records::Bytes(&[]), Records::Chunk),
         ..Default::default()
     }
+}
+
+fn is_unknown(error: ErrorCode) -> bool {
+    matches!(error, ErrorCode::UnknownTopicOrPartition | ErrorCode::UnknownTopicId)
 }

@@ -39,19 +39,24 @@ message! {
     }
 }
 
-/// The type of a key that names a group.
+/// Key types.
 const GROUP: i8 = 0;
+const TRANSACTION: i8 = 1;
 
-const WHY: &str = "this version of krappy has no transactions and no share groups";
-
-/// This broker, for a group; for anything else, that there is none yet, which clients take for a reason to ask again
+/// This broker, for a group. For a transactional id, that there is none yet, which clients take for a reason to ask again
 /// later.
 pub fn ask<'a>(request: FindCoordinatorRequest<'a>, context: &Context<'_>) -> Plan<'a> {
+    let none = match request.key_type {
+        GROUP => None,
+        TRANSACTION => {
+            Some((KafkaError::CoordinatorNotAvailable, "this version of krappy has no transactions"))
+        }
+        _ => Some((KafkaError::InvalidRequest, "key types are 0 group and 1 transactional id")),
+    };
     let of = |key: &str| {
         let key = Text::Owned(key.to_owned());
-        if request.key_type != GROUP {
-            let error_code = KafkaError::CoordinatorNotAvailable.into();
-            let error_message = Some(Text::Borrowed(WHY));
+        if let Some((error, why)) = none {
+            let (error_code, error_message) = (error.into(), Some(Text::Borrowed(why)));
             return Coordinator {
                 key,
                 node_id: -1,

@@ -2,9 +2,10 @@
 //!
 //! Operations: 0 set, 1 delete, 2 append to a list, 3 subtract from a list.
 
+use super::NODE;
 use super::errors::KafkaError;
 use super::message::message;
-use super::plan::{Plan, result};
+use super::plan::{Plan, named_twice, result};
 use super::wire::Text;
 use crate::api::{Change, Op, Request};
 
@@ -45,17 +46,21 @@ message! {
 }
 
 const TOPIC: i8 = 2;
+const BROKER: i8 = 4;
 
 /// Why a resource is refused before the broker is asked.
-type Wrong = (KafkaError, &'static str);
+pub type Wrong = (KafkaError, &'static str);
 
 /// One change for each resource that has settings which can be changed.
 pub fn ask(request: IncrementalAlterConfigsRequest<'_>) -> Plan<'_> {
+    let twice = named_twice(request.resources.iter().map(|r| (r.resource_type, r.resource_name)));
     let (mut requests, mut asked) = (Vec::new(), Vec::with_capacity(request.resources.len()));
     for resource in request.resources {
         let changes: Result<Vec<Change<'_>>, Wrong> = match resource.resource_type {
+            _ if twice.contains(&(resource.resource_type, resource.resource_name)) => Err(TWICE),
+            TOPIC if !named_twice(resource.configs.iter().map(|c| c.name)).is_empty() => Err(SETTING_TWICE),
             TOPIC => resource.configs.iter().map(change).collect(),
-            other => Err(unchangeable(other)),
+            other => Err(unchangeable(other, resource.resource_name)),
         };
         let wrong = changes.as_ref().err().copied();
         asked.push((resource.resource_type, resource.resource_name.to_owned(), wrong));
@@ -80,10 +85,20 @@ pub fn ask(request: IncrementalAlterConfigsRequest<'_>) -> Plan<'_> {
     })
 }
 
+/// The request names the resource more than once.
+pub const TWICE: Wrong = (KafkaError::InvalidRequest, "the request names this resource twice");
+/// It names one of its settings more than once.
+pub const SETTING_TWICE: Wrong = (KafkaError::InvalidRequest, "the request names a setting twice");
+/// It gives one of them no value.
+pub const NULL: Wrong = (KafkaError::InvalidRequest, "null is not a value; delete the setting instead");
+
 /// What is no topic cannot be changed while the broker runs.
-pub fn unchangeable(resource_type: i8) -> Wrong {
+pub fn unchangeable(resource_type: i8, name: &str) -> Wrong {
     match resource_type {
-        4 => (KafkaError::InvalidConfig, "settings of the broker are given at its start"),
+        BROKER if name.is_empty() || name == NODE.to_string() => {
+            (KafkaError::InvalidConfig, "settings of the broker are given at its start")
+        }
+        BROKER => (KafkaError::InvalidRequest, "there is one broker, and its number is 1"),
         _ => (KafkaError::InvalidRequest, "only topics (2) have settings that can be changed"),
     }
 }
@@ -94,9 +109,7 @@ fn change<'a>(config: &AlterableConfig<'a>) -> Result<Change<'a>, Wrong> {
         (1, _) => Op::Unset,
         (2, Some(value)) => Op::Append(value),
         (3, Some(value)) => Op::Subtract(value),
-        (0 | 2 | 3, None) => {
-            return Err((KafkaError::InvalidConfig, "null is not a value; delete the setting instead"));
-        }
+        (0 | 2 | 3, None) => return Err(NULL),
         _ => {
             return Err((
                 KafkaError::InvalidRequest,

@@ -31,6 +31,11 @@ pub fn ask<'a>(request: InitProducerIdRequest<'a>) -> Plan<'a> {
         let error_code = KafkaError::InvalidRequest.into();
         return Plan::answer(InitProducerIdResponse { error_code, producer_epoch: -1, ..Default::default() });
     }
+    // An id and its epoch go together.
+    if (request.producer_id == -1) != (request.producer_epoch == -1) {
+        let error_code = KafkaError::InvalidRequest.into();
+        return Plan::answer(InitProducerIdResponse { error_code, producer_epoch: -1, ..Default::default() });
+    }
     Plan::ask(vec![Request::NewProducerId], |replies| match replies.into_iter().next() {
         Some(Reply::ProducerId { id, epoch }) => {
             InitProducerIdResponse { producer_id: id, producer_epoch: epoch, ..Default::default() }

@@ -5,7 +5,7 @@
 
 use super::errors::KafkaError;
 use super::message::message;
-use super::plan::{Named, Plan, has_twice, refused};
+use super::plan::{Named, Plan, named_twice, refused};
 use super::wire::{Text, Uuid};
 use crate::api::{At, Reply, Request, TopicRef};
 
@@ -53,23 +53,26 @@ message! {
     }
 }
 
-/// What a partition is asked for, by number; `None`: there is nothing to ask the broker.
-type Asked = (i32, Option<i64>);
+/// The number of a partition and the timestamp that is looked for, or why it is not.
+type Asked = (i32, Result<i64, KafkaError>);
+/// The timestamp that means what lies on other storage, which is nothing: the broker is not asked.
+const ON_OTHER_STORAGE: i64 = -5;
 
 /// One lookup for each partition.
 pub fn ask<'a>(request: ListOffsetsRequest<'a>, version: i16) -> Plan<'a> {
     let all =
-        || request.topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (t.name, p.partition_index)));
-    if has_twice(all()) {
-        return Plan::Close("ListOffsets: a partition is asked for twice".into());
-    }
+        request.topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (t.name, p.partition_index)));
+    let twice = named_twice(all);
     let (mut requests, mut asked) = (Vec::new(), Vec::with_capacity(request.topics.len()));
-    for topic in &request.topics {
+    for topic in request.topics.iter().filter(|t| !t.partitions.is_empty()) {
         let mut partitions: Vec<Asked> = Vec::with_capacity(topic.partitions.len());
         for p in &topic.partitions {
-            let at = at(p.timestamp);
-            partitions.push((p.partition_index, at.map(|_| p.timestamp)));
-            requests.extend(at.map(|at| Request::ListOffsets {
+            let at = match twice.contains(&(topic.name, p.partition_index)) {
+                true => Err(KafkaError::InvalidRequest),
+                false => at(p.timestamp, version),
+            };
+            partitions.push((p.partition_index, at.as_ref().map(|_| p.timestamp).map_err(|e| *e)));
+            requests.extend(at.ok().flatten().map(|at| Request::ListOffsets {
                 topic: TopicRef::Name(topic.name),
                 // A number below 0 becomes one that no partition has.
                 partition: Some(p.partition_index as u32),
@@ -90,23 +93,29 @@ pub fn ask<'a>(request: ListOffsetsRequest<'a>, version: i16) -> Plan<'a> {
 }
 
 /// What a timestamp means; `None`: what lies on other storage, which is nothing.
-fn at(timestamp: i64) -> Option<At> {
+fn at(timestamp: i64, version: i16) -> Result<Option<At>, KafkaError> {
     match timestamp {
-        -1 => Some(At::Latest),
-        -2 | -4 => Some(At::Earliest),
-        -3 => Some(At::MaxTimestamp),
-        ..0 => None,
-        _ => Some(At::Timestamp(timestamp)),
+        -1 => Ok(Some(At::Latest)),
+        -2 => Ok(Some(At::Earliest)),
+        -3 if version >= 7 => Ok(Some(At::MaxTimestamp)),
+        -4 if version >= 8 => Ok(Some(At::Earliest)),
+        -5 if version >= 9 => Ok(None),
+        ..0 => Err(KafkaError::UnsupportedVersion),
+        _ => Ok(Some(At::Timestamp(timestamp))),
     }
 }
 
 fn found(
-    (partition_index, timestamp): Asked,
+    (partition_index, asked): Asked,
     replies: &mut impl Iterator<Item = Reply>,
     version: i16,
 ) -> ListOffsetsPartitionResponse {
     let nothing = ListOffsetsPartitionResponse { partition_index, ..Default::default() };
-    let Some(timestamp) = timestamp else { return nothing };
+    let timestamp = match asked {
+        Ok(ON_OTHER_STORAGE) => return nothing,
+        Ok(timestamp) => timestamp,
+        Err(error) => return ListOffsetsPartitionResponse { error_code: error.into(), ..nothing },
+    };
     match replies.next() {
         Some(Reply::Offsets { parts }) => {
             let position = parts[0];

@@ -3,12 +3,12 @@
 //! An empty list of topics asks for all of them in version 0 and for none later; null asks for all from version 1 on.
 //! Topic ids are in answers from version 10 on, in requests from version 12 on.
 //!
-//! Left out: authorized operations, because there is no authorization; racks, because there is one broker.
+//! Left out: racks, because there is one broker.
 
 use super::NODE;
 use super::errors::KafkaError;
 use super::message::message;
-use super::plan::{Context, Named, Plan, refused, topic};
+use super::plan::{Context, Named, ON_CLUSTER, ON_TOPIC, Plan, allowed, refused, topic};
 use super::wire::{Text, Uuid};
 use crate::api::{OFFSETS_TOPIC, Reply, Request};
 
@@ -70,7 +70,7 @@ message! {
 
 /// Describes topics by name or id, creating those that are missing if that is allowed, or all of them.
 pub fn ask<'a>(request: MetadataRequest<'a>, context: &Context<'_>) -> Plan<'a> {
-    let about = about(context);
+    let about = about(context, &request);
     let create = request.allow_auto_topic_creation;
     let topics = match request.topics {
         Some(topics) if !(topics.is_empty() && context.version == 0) => topics,
@@ -82,7 +82,7 @@ pub fn ask<'a>(request: MetadataRequest<'a>, context: &Context<'_>) -> Plan<'a> 
         Some(_) => t.topic_id != Uuid::default() && context.version < 12,
     };
     if topics.iter().any(unclear) {
-        return Plan::Close("Metadata: a topic is named by an id before version 12, or not at all".into());
+        return refuse_all(topics);
     }
     let named = |t: &MetadataRequestTopic<'_>| Named::of(t.name.unwrap_or(""), t.topic_id);
     let names: Vec<Named> = topics.iter().map(named).collect();
@@ -91,13 +91,33 @@ pub fn ask<'a>(request: MetadataRequest<'a>, context: &Context<'_>) -> Plan<'a> 
         create,
     };
     Plan::ask(topics.into_iter().map(one).collect(), move |replies| {
-        let topics = names.into_iter().zip(replies).map(|(named, reply)| described(named, reply, about.1));
-        MetadataResponse { topics: topics.collect(), ..about.0 }
+        let topics = names.into_iter().zip(replies).map(|(named, reply)| described(named, reply, &about));
+        MetadataResponse { topics: topics.collect(), ..about.answer }
     })
 }
 
-/// The answer without its topics, and the leader epoch of every partition.
-fn about(context: &Context<'_>) -> (MetadataResponse<'static>, i32) {
+/// A topic is named by an id before version 12, or not at all: as in Kafka all are refused, and no broker is told.
+fn refuse_all<'a>(topics: Vec<MetadataRequestTopic<'a>>) -> Plan<'a> {
+    let one = |t: MetadataRequestTopic<'a>| MetadataResponseTopic {
+        error_code: KafkaError::InvalidRequest.into(),
+        name: Some(Text::Owned(t.name.unwrap_or("").to_owned())),
+        topic_id: t.topic_id,
+        ..Default::default()
+    };
+    let topics = topics.into_iter().map(one).collect();
+    Plan::answer(MetadataResponse { topics, ..Default::default() })
+}
+
+/// What an answer tells besides its topics, and what it tells of each of them.
+struct About {
+    answer: MetadataResponse<'static>,
+    /// Of every partition.
+    leader_epoch: i32,
+    /// What may be done with each topic.
+    operations: i32,
+}
+
+fn about(context: &Context<'_>, request: &MetadataRequest<'_>) -> About {
     let broker = MetadataResponseBroker {
         node_id: NODE,
         host: Text::Owned(context.address.host.clone()),
@@ -108,15 +128,17 @@ fn about(context: &Context<'_>) -> (MetadataResponse<'static>, i32) {
         brokers: vec![broker],
         cluster_id: Some(Text::Owned(context.greeting.cluster_id.clone())),
         controller_id: NODE,
+        cluster_authorized_operations: allowed(request.include_cluster_authorized_operations, ON_CLUSTER),
         ..Default::default()
     };
-    (answer, context.greeting.leader_epoch)
+    About {
+        answer,
+        leader_epoch: context.greeting.leader_epoch,
+        operations: allowed(request.include_topic_authorized_operations, ON_TOPIC),
+    }
 }
 
-fn with_all(
-    (answer, epoch): (MetadataResponse<'static>, i32),
-    replies: Vec<Reply>,
-) -> MetadataResponse<'static> {
+fn with_all(about: About, replies: Vec<Reply>) -> MetadataResponse<'static> {
     let Some(Reply::Topics(lines)) = replies.into_iter().next() else {
         unreachable!("topics were asked for")
     };
@@ -124,16 +146,18 @@ fn with_all(
         is_internal: line.name == OFFSETS_TOPIC,
         name: Some(Text::Owned(line.name)),
         topic_id: Uuid(line.id),
-        partitions: partitions(line.partitions as usize, epoch),
+        partitions: partitions(line.partitions as usize, about.leader_epoch),
+        topic_authorized_operations: about.operations,
         ..Default::default()
     });
-    MetadataResponse { topics: topics.collect(), ..answer }
+    MetadataResponse { topics: topics.collect(), ..about.answer }
 }
 
-fn described(named: Named, reply: Reply, epoch: i32) -> MetadataResponseTopic<'static> {
+fn described(named: Named, reply: Reply, about: &About) -> MetadataResponseTopic<'static> {
     match reply {
         Reply::Topic(topic) => MetadataResponseTopic {
-            partitions: partitions(topic.partitions.len(), epoch),
+            partitions: partitions(topic.partitions.len(), about.leader_epoch),
+            topic_authorized_operations: about.operations,
             is_internal: topic.name == OFFSETS_TOPIC,
             name: Some(Text::Owned(topic.name)),
             topic_id: Uuid(topic.id),

@@ -137,6 +137,24 @@ pub fn each(replies: Vec<Reply>) -> Result<Vec<i16>, i16> {
     }
 }
 
+/// What can be done with a cluster: a bit for each of Kafka's numbers of operations (create 5, alter 7, describe 8,
+/// cluster action 9, describe settings 10, alter settings 11, idempotent write 12).
+pub const ON_CLUSTER: i32 = 0x1fa0;
+/// What can be done with a topic (read 3, write 4, create 5, delete 6, alter 7, describe 8, describe settings 10, alter
+/// settings 11).
+pub const ON_TOPIC: i32 = 0x0df8;
+
+/// The operations that a client may do, which are all, because there is no authorization; if it has asked for them.
+pub fn allowed(asked: bool, all: i32) -> i32 {
+    if asked { all } else { i32::MIN }
+}
+
+/// What a list names more than once.
+pub fn named_twice<T: Ord + Copy>(items: impl IntoIterator<Item = T>) -> std::collections::BTreeSet<T> {
+    let mut seen = std::collections::BTreeSet::new();
+    items.into_iter().filter(|item| !seen.insert(*item)).collect()
+}
+
 /// Whether a list names something twice.
 pub fn has_twice<T: Ord>(items: impl IntoIterator<Item = T>) -> bool {
     let mut seen = std::collections::BTreeSet::new();

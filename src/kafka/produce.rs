@@ -99,7 +99,7 @@ pub fn ask(request: ProduceRequest<'_>) -> Plan<'_> {
     }
     let mut requests = Vec::new();
     let mut asked = Vec::with_capacity(request.topic_data.len());
-    for data in request.topic_data {
+    for data in request.topic_data.into_iter().filter(|data| !data.partition_data.is_empty()) {
         let of = topic(data.name, data.topic_id);
         let numbers: Vec<i32> = data.partition_data.iter().map(|p| p.index).collect();
         asked.push((Named::of(data.name, data.topic_id), numbers));
@@ -170,7 +170,10 @@ fn part(index: i32, reply: Reply) -> PartitionProduceResponse<'static> {
         },
         Reply::Refused(refusal) => {
             let (error_code, error_message) = refused(&refusal);
-            let wrong = |batch_index| BatchIndexAndErrorMessage { batch_index, ..Default::default() };
+            let wrong = |batch_index| BatchIndexAndErrorMessage {
+                batch_index,
+                batch_index_error_message: error_message.clone(),
+            };
             let record_errors = refusal.records.into_iter().map(wrong).collect();
             PartitionProduceResponse { error_code, error_message, record_errors, ..empty }
         }

@@ -261,8 +261,10 @@ mod tests {
     use super::*;
     use crate::api::{ErrorCode, Level, Parts, PublishedPart, Refusal, Request};
     use crate::chunk::Buffers;
+    use crate::language::Address;
 
     const PRODUCE_VERSION: i16 = 9;
+    static ENDS: Ends = Ends { reached: Address { host: String::new(), port: 0 }, from: String::new() };
 
     fn session() -> Session {
         Session::default()
@@ -287,7 +289,7 @@ mod tests {
     /// Takes a step; the slot of the requests and how many there are.
     fn begin(session: &mut Session, bytes: &[u8], out: &mut Output) -> Option<(u64, usize)> {
         let (limits, greeting) = (Limits::default(), Greeting::default());
-        match session.step(bytes, out, &limits, &greeting, &Ends::default()).unwrap() {
+        match session.step(bytes, out, &limits, &greeting, &ENDS).unwrap() {
             Step::Requests { slot, requests, consumed } => {
                 assert_eq!(consumed, bytes.len());
                 Some((slot, requests.len()))
@@ -350,16 +352,13 @@ mod tests {
         let (limits, greeting) = (Limits::default(), Greeting::default());
         let slot = take(&mut session, &produce(1, -1, &[0]), &mut out);
         let metadata = request(MetadataRequest { topics: None, ..Default::default() }, 9, 2);
-        assert!(matches!(
-            session.step(&metadata, &mut out, &limits, &greeting, &Ends::default()),
-            Ok(Step::Nothing)
-        ));
+        assert!(matches!(session.step(&metadata, &mut out, &limits, &greeting, &ENDS), Ok(Step::Nothing)));
         assert!(session.is_blocked());
         session.reply(slot, published(0), &mut out);
         assert!(!session.is_blocked());
         let slot = take(&mut session, &metadata, &mut out);
         assert!(matches!(
-            session.step(&produce(3, 1, &[0]), &mut out, &limits, &greeting, &Ends::default()),
+            session.step(&produce(3, 1, &[0]), &mut out, &limits, &greeting, &ENDS),
             Ok(Step::Nothing)
         ));
         session.reply(slot, Reply::Topics(Vec::new()), &mut out);
@@ -433,7 +432,7 @@ mod tests {
         ] {
             let (mut session, mut out) = (session(), Output::default());
             let (limits, greeting) = (Limits::default(), Greeting::default());
-            let violation = session.step(&bytes, &mut out, &limits, &greeting, &Ends::default()).unwrap_err();
+            let violation = session.step(&bytes, &mut out, &limits, &greeting, &ENDS).unwrap_err();
             assert!(violation.0.contains(word), "{}", violation.0);
         }
     }
@@ -444,12 +443,12 @@ mod tests {
         let (limits, greeting) = (Limits::default(), Greeting::default());
         for cut in 0..whole.len() {
             let (mut session, mut out) = (session(), Output::default());
-            let step = session.step(&whole[..cut], &mut out, &limits, &greeting, &Ends::default());
+            let step = session.step(&whole[..cut], &mut out, &limits, &greeting, &ENDS);
             let need = if cut < SIZE { SIZE } else { whole.len() };
             assert!(matches!(step, Ok(Step::Partial(n)) if n == need), "{cut}: {step:?}");
         }
         let (mut session, mut out) = (session(), Output::default());
-        let step = session.step(&whole, &mut out, &limits, &greeting, &Ends::default()).unwrap();
+        let step = session.step(&whole, &mut out, &limits, &greeting, &ENDS).unwrap();
         let Step::Requests { requests, .. } = step else { panic!("{step:?}") };
         assert!(matches!(requests[..], [Request::Publish(_)]));
     }

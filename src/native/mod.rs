@@ -450,7 +450,7 @@ impl Session {
             }
             Reply::Topic(topic) => put_topic(head, &topic, out),
             Reply::Topics(lines) => put_topics(head, &lines, out),
-            Reply::Deleted | Reply::Altered => native::Reply::Ack.encode(head, out),
+            Reply::Deleted { .. } | Reply::Altered => native::Reply::Ack.encode(head, out),
             Reply::Trimmed(log_start) => native::Reply::Trimmed { log_start }.encode(head, out),
             Reply::Status(values) => native::Reply::StatusIs { values }.encode(head, out),
             Reply::Scanned { .. }

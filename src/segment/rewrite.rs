@@ -214,9 +214,13 @@ fn emptied(header: &Header) -> Header {
 }
 
 /// One empty batch in place of two neighbours, if their offsets can be expressed so. It belongs to no producer any
-/// more.
+/// more, but to one leader epoch: a consumer takes that of the last batch for the epoch of its position, and asks later
+/// whether that epoch reached so far.
 fn joined(first: &Header, second: &Header) -> Option<Header> {
     assert_eq!(first.next_offset(), second.base_offset, "batches follow on each other");
+    if first.leader_epoch != second.leader_epoch {
+        return None;
+    }
     let delta = i32::try_from(second.last_offset() - first.base_offset).ok()?;
     Some(Header {
         last_offset_delta: delta,
@@ -296,6 +300,17 @@ mod tests {
         assert_eq!((both.max_timestamp, both.producer_id, both.base_sequence), (9_000, -1, -1));
         let alone = emptied(&second);
         assert_eq!((alone.producer_id, alone.attributes, alone.size()), (7, 8, batch::HEADER));
+    }
+
+    #[test]
+    fn empty_batches_of_different_leader_epochs_stay_apart() {
+        let sim = SimDisk::new(1);
+        let mut out = begin(&sim, 0);
+        for (base, leader_epoch) in [(0, 1), (1, 1), (2, 2), (3, 2), (4, 3)] {
+            out.push_empty(&Header { leader_epoch, ..header(base, 0) }, false).unwrap();
+        }
+        out.finish().unwrap();
+        assert_eq!(batches(&sim), [(0, 1, 0), (2, 3, 0), (4, 4, 0)]);
     }
 
     #[test]

@@ -48,6 +48,8 @@ pub struct AddPartitions {
     pub from: u32,
     /// How many it shall have.
     pub count: u32,
+    /// Content of `topic.properties` now.
+    pub before: String,
     /// Content of `topic.properties` then.
     pub properties: String,
     /// How its partitions are opened.
@@ -81,18 +83,34 @@ impl CreateTopic {
 }
 
 impl AddPartitions {
-    /// Makes the folders, then counts them. What an earlier attempt has left is made use of: it holds no record.
+    /// Makes the folders, then counts them.
     pub fn run(self, disk: &Arc<dyn Disk>) -> io::Result<Vec<(Log, Option<Tree>)>> {
+        self.clear(&**disk)?;
         for number in self.from..self.count {
-            let dir = self.dir.join(number.to_string());
-            if !is_virgin(&**disk, &dir)? {
-                let text = format!("{} holds records that the topic does not count", dir.display());
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
-            }
-            Log::create(&**disk, &dir)?;
+            Log::create(&**disk, &self.dir.join(number.to_string()))?;
         }
         describe(&**disk, &self.dir, &self.properties)?;
         (self.from..self.count).map(|number| self.opening.open(disk, &self.dir, number)).collect()
+    }
+
+    /// Removes what an earlier attempt has left, which holds no record: after a sync that failed, its names may never
+    /// become durable, whatever later syncs say. That attempt may have counted it already, so it is uncounted first.
+    fn clear(&self, disk: &dyn Disk) -> io::Result<()> {
+        let mut left = Vec::new();
+        for number in self.from..self.count {
+            let dir = self.dir.join(number.to_string());
+            if !is_virgin(disk, &dir)? {
+                let text = format!("{} holds records that the topic does not count", dir.display());
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, text));
+            }
+            if disk.list(&dir).is_ok() {
+                left.push(dir);
+            }
+        }
+        if !left.is_empty() {
+            describe(disk, &self.dir, &self.before)?;
+        }
+        left.iter().try_for_each(|dir| remove_tree(disk, dir))
     }
 }
 

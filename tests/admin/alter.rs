@@ -1,7 +1,7 @@
 //! Changing topics: what holds when, and what is refused.
 
 use krappy::api::{At, Change, ErrorCode, Level, Op, Parts, Reply, Request, SettingSource, TopicRef};
-use krappy::disk::sim::Fault;
+use krappy::disk::sim::{Crash, Fault};
 use krappy::worker::Job;
 
 use super::desk::{Desk, add, alter, publish, record};
@@ -88,7 +88,7 @@ fn a_topic_that_is_deleted_meanwhile_stays_deleted() {
         desk.work();
         let Some(Reply::Refused(refusal)) = desk.reply(change) else { panic!("there is nothing to change") };
         assert_eq!(refusal.code, ErrorCode::UnknownTopicOrPartition);
-        assert!(matches!(desk.reply(delete), Some(Reply::Deleted)));
+        assert!(matches!(desk.reply(delete), Some(Reply::Deleted { .. })));
         desk.restart();
         assert!(matches!(desk.ask(Request::ListTopics), Reply::Topics(lines) if lines.is_empty()));
     }
@@ -142,6 +142,23 @@ fn a_change_that_fails_is_refused_and_can_be_made_again() {
         assert_eq!(desk.get("orders", 2, b"k"), Ok(Some(0)), "call {n} failed");
         desk.restart();
         assert_eq!(desk.get("orders", 2, b"k"), Ok(Some(0)));
+    }
+}
+
+#[test]
+fn partitions_that_are_added_after_a_sync_has_failed_survive_a_loss_of_power() {
+    for n in 1.. {
+        assert!(n < 100, "adding partitions makes a finite number of syncs");
+        let mut desk = Desk::on_disk(n);
+        desk.create("orders", 1, &[]);
+        desk.sim.fail_sync(n, Fault::Io);
+        if matches!(desk.ask(add("orders", 3)), Reply::Altered) {
+            break;
+        }
+        assert!(matches!(desk.ask(add("orders", 3)), Reply::Altered), "sync {n} failed");
+        desk.publish("orders", 2, Some(b"k"), b"v");
+        desk.crash(Crash::LoseAll);
+        assert_eq!(desk.read("orders", 2).len(), 1, "sync {n} failed");
     }
 }
 

@@ -48,6 +48,30 @@ fn whoever_was_told_of_an_append_finds_it_at_the_end() {
 }
 
 #[test]
+fn a_record_that_is_deleted_while_it_is_looked_up_is_not_the_answer() {
+    for (age, answer) in [(6, (2, 7)), (8, (3, -1))] {
+        let mut desk = Desk::new(|_| {});
+        desk.create("orders", 1, &[]);
+        let begin = desk.now.wall;
+        for age in [5, 9, 7] {
+            desk.now.wall = begin + age;
+            desk.publish("orders", 0, None, b"x");
+        }
+        let at = At::Timestamp(begin + age);
+        let request = Request::ListOffsets { topic: ORDERS, partition: Some(0), leader_epoch: -1, at };
+        let slot = desk.offer(request).unwrap();
+        let lookup = std::mem::take(&mut desk.jobs);
+        let trimmed = desk.ask(Request::DeleteRecords { topic: "orders", partition: 0, offset: 2 });
+        assert!(matches!(trimmed, Reply::Trimmed(2)));
+        desk.jobs.extend(lookup);
+        desk.work();
+        let Some(Reply::Offsets { parts }) = desk.reply(slot) else { panic!("a position") };
+        let timestamp = if answer.1 == -1 { -1 } else { begin + answer.1 };
+        assert_eq!((parts[0].offset, parts[0].timestamp), (answer.0, timestamp));
+    }
+}
+
+#[test]
 fn a_question_about_a_topic_that_is_deleted_is_answered() {
     let mut desk = Desk::new(|_| {});
     desk.create("orders", 1, &[]);

@@ -20,7 +20,7 @@ fn a_topic_is_named_by_its_id_as_long_as_it_lives() {
     desk.restart();
     assert_eq!(desk.describe(TopicRef::Id(id)).partitions.len(), 2, "the id is kept");
 
-    assert!(matches!(desk.ask(Request::DeleteTopic { topic: TopicRef::Id(id) }), Reply::Deleted));
+    assert!(matches!(desk.ask(Request::DeleteTopic { topic: TopicRef::Id(id) }), Reply::Deleted { .. }));
     let other = desk.create("orders", 2, &[]).id;
     assert_ne!(other, id, "another life, another id");
     let gone = |topic| Request::DescribeTopic { topic, create: false };

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use krappy::disk::sim::SimDisk;
 use krappy::disk::{Disk, Kind};
-use krappy_wire::batch::{self, Records};
+use krappy_wire::batch;
+use krappy_wire::compress;
 
 use super::content::{Id, recognise};
 
@@ -70,24 +71,42 @@ pub fn read(
     if found.start < 0 { Err(format!("{}: has no segment", dir.display())) } else { Ok(found) }
 }
 
-/// Whether this record is on the device for certain; `None` if its segment is gone, or it was cleaned away.
-pub fn is_durable(
+/// Whether this record is in its file or, if it is to be `durable`, on the device for certain; `None` if its segment is
+/// gone, or it was cleaned away.
+pub fn is_there(
     disk: &SimDisk,
     data: &Path,
     at: (&str, i32),
     (offset, id): (i64, Id),
     cleaned: bool,
+    durable: bool,
 ) -> Option<bool> {
-    let dir = dir(data, at.0, at.1);
-    let (base, path) = segments(disk, &dir).into_iter().rfind(|(base, _)| *base <= offset)?;
-    let is_in = |bytes: Vec<u8>| {
-        let mut found = Found { start: base, end: base, records: Vec::new() };
-        // What follows the last whole batch was not synced yet.
-        let _ = read_segment(&bytes, true, &mut found);
-        found.records.contains(&(offset, id))
-    };
-    let durable = is_in(disk.raw_durable(&path).ok()?);
-    if durable || !cleaned || is_in(disk.raw(&path).ok()?) { Some(durable) } else { None }
+    let segments = segments(disk, &dir(data, at.0, at.1));
+    let (_, path) = segments.iter().rfind(|(base, _)| *base <= offset)?;
+    if durable && holds(&disk.raw_durable(path).ok()?, offset, id) == Some(true) {
+        return Some(true);
+    }
+    // Old segments may be removed in any order.
+    let is_last = segments.last().is_some_and(|(base, _)| *base <= offset);
+    match holds(&disk.raw(path).ok()?, offset, id) {
+        Some(true) => Some(!durable),
+        None if !is_last => None,
+        _ if cleaned => None,
+        _ => Some(false),
+    }
+}
+
+/// Whether a segment file has this record; `None` if its whole batches end before.
+fn holds(mut bytes: &[u8], offset: i64, id: Id) -> Option<bool> {
+    // What follows the last whole batch was not synced yet.
+    while let Ok((header, batch)) = batch::first(bytes) {
+        if header.last_offset() >= offset {
+            let mut records = Vec::new();
+            return Some(read_batch(batch, &mut records).is_ok() && records.contains(&(offset, id)));
+        }
+        bytes = &bytes[header.size()..];
+    }
+    None
 }
 
 /// The largest number of a manifest in a partition's view, if it has one.
@@ -120,7 +139,8 @@ fn read_segment(bytes: &[u8], cleaned: bool, found: &mut Found) -> Result<(), St
 
 /// The records of one batch, with their offsets.
 pub fn read_batch(batch: &[u8], records: &mut Vec<(i64, Id)>) -> Result<(), String> {
-    for record in Records::new(batch).map_err(|e| e.to_string())? {
+    let mut scratch = Vec::new();
+    for record in compress::records(batch, compress::MOST, &mut scratch).map_err(|e| e.to_string())? {
         let record = record.map_err(|e| e.to_string())?;
         let id = recognise(record.key, &record.tail)
             .ok_or_else(|| format!("the record at {} is not one that was sent", record.offset))?;

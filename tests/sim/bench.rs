@@ -304,7 +304,7 @@ impl Bench {
                         self.view_opened(name);
                     }
                 }
-                (Asked::Delete(name), Reply::Deleted) => self.deleted.push(name),
+                (Asked::Delete(name), Reply::Deleted { .. }) => self.deleted.push(name),
                 (
                     Asked::Publish(name, partition, ids),
                     Reply::Published { level, parts: Parts::One(part) },
@@ -423,7 +423,16 @@ impl Bench {
             let number = first + n as u32;
             let timestamp = NOW.wall;
             let expects = Expects::Anything;
-            let sent = Sent { topic, partition, session, number, gapless: false, timestamp, expects };
+            let sent = Sent {
+                topic,
+                partition,
+                session,
+                number,
+                gapless: false,
+                repeats: false,
+                timestamp,
+                expects,
+            };
             self.history.sent(id, sent);
         }
         let by = (name == DURABLE).then(|| {

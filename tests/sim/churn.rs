@@ -112,6 +112,7 @@ impl Churn {
                 session: self.session,
                 number: content::count(id),
                 gapless: false,
+                repeats: false,
                 timestamp: ctx.wall,
                 expects: Expects::Anything,
             };
@@ -170,6 +171,7 @@ impl Churn {
                 self.step = Step::Create;
             }
             (Step::Register, Reply::ProducerRegistered { producer_id, producer_epoch, .. }) => {
+                ctx.history.producer_id(producer_id);
                 self.producer = Some((producer_id, producer_epoch));
                 self.sequence = 0;
                 self.session += 1;

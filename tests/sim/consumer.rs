@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use krappy_wire::batch::{self, Records};
+use krappy_wire::batch;
+use krappy_wire::compress;
 use krappy_wire::error::ErrorCode;
 use krappy_wire::native::{Head, RecordsPart, Reply, Request, Start};
 
@@ -264,7 +265,9 @@ fn check_part(
     let (mut rest, mut next) = (part.batches, part.position);
     while !rest.is_empty() {
         let (header, batch) = batch::first(rest).map_err(|e| format!("behind {next}: {e}"))?;
-        for record in Records::new(batch).map_err(|e| e.to_string())? {
+        let mut scratch = Vec::new();
+        let records = compress::records(batch, compress::MOST, &mut scratch);
+        for record in records.map_err(|e| e.to_string())? {
             let record = record.map_err(|e| e.to_string())?;
             if record.offset < part.position {
                 continue;

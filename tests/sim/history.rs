@@ -10,9 +10,12 @@
 //!   everything;
 //!   what was acknowledged as appended, or read from any topic, survives the death of the process;
 //! * offsets are dense; the front is missing only where somebody asked for that;
-//! * records of a producer lie in the order in which it sent them, without holes if it is idempotent.
+//! * records of a producer lie in the order in which it sent them, without holes if it is idempotent, except for those
+//!   whose failure it was told;
+//! * a record that was sent again by a producer that is not idempotent is there at most as often as it was sent;
+//! * a producer id is handed out once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::audit::Found;
 use super::content::{self, Id};
@@ -58,8 +61,10 @@ pub struct Sent {
     pub session: u64,
     /// Place in the session.
     pub number: u32,
-    /// The session is that of an idempotent producer that gives up nothing: it leaves no holes.
+    /// The session is that of an idempotent producer: it leaves no holes but where it was told so.
     pub gapless: bool,
+    /// Nothing recognises the record when it is sent again: it may be there as often as it was sent, in any order.
+    pub repeats: bool,
     /// Milliseconds since 1970; -1 if the broker's clock is used.
     pub timestamp: i64,
     pub expects: Expects,
@@ -79,6 +84,8 @@ pub enum After {
 pub struct Floor {
     pub trimmed: i64,
     pub firm_end: i64,
+    /// The end of what was acknowledged at all since the last start.
+    pub acked_end: i64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -91,13 +98,16 @@ struct Known {
 #[derive(Debug, Clone)]
 struct Log {
     known: BTreeMap<i64, Known>,
-    places: BTreeMap<Id, i64>,
+    /// Where each record is. Only those that repeat have several places.
+    places: BTreeMap<Id, BTreeSet<i64>>,
     /// Somebody asked for everything below to be deleted.
     trim_wanted: i64,
     /// ... and was told that it is.
     trimmed: i64,
     /// An end of the log that can never be undercut.
     firm_end: i64,
+    /// An end of the log that cannot be undercut before the next start.
+    acked_end: i64,
 }
 
 /// All that is known.
@@ -105,6 +115,11 @@ struct Log {
 pub struct History {
     topics: Vec<(String, Promise)>,
     sent: BTreeMap<Id, Sent>,
+    /// How often a record was sent beyond the first time.
+    resent: BTreeMap<Id, usize>,
+    /// Session and number of records that their producer was told to have failed, or that may stand anywhere.
+    excused: BTreeSet<(u64, u32)>,
+    producer_ids: BTreeSet<i64>,
     logs: BTreeMap<(Topic, i32), Log>,
     /// Contradictions; empty as long as all is well.
     pub violations: Vec<String>,
@@ -112,6 +127,8 @@ pub struct History {
     pub facts: u64,
     /// Views may be unusable for a while, because the disk fails or has failed.
     pub views_may_fail: bool,
+    /// The disk may fail before the next start: then nothing that is asked waits for it.
+    pub disk_may_fail: bool,
     /// The broker may be started again.
     pub boots_may_come: bool,
     /// Keyed requests that were told that the view is not ready.
@@ -155,6 +172,7 @@ impl History {
             trim_wanted: 0,
             trimmed: 0,
             firm_end: 0,
+            acked_end: 0,
         })
     }
 
@@ -163,8 +181,37 @@ impl History {
         assert!(self.sent.insert(id, sent).is_none(), "numbers of records are given once");
     }
 
+    /// ... and does so again.
+    pub fn sent_again(&mut self, id: Id) {
+        *self.resent.entry(id).or_default() += 1;
+    }
+
+    /// A producer gave a record up and was told that it failed: it may be there or not.
+    pub fn gave_up(&mut self, id: Id) {
+        let Sent { session, number, .. } = self.sent[&id];
+        self.note(|| format!("gave up {id:x}"));
+        self.excused.insert((session, number));
+    }
+
+    /// An idempotent producer sends a record under another sequence number although its first copy may arrive, too.
+    pub fn may_repeat(&mut self, id: Id) {
+        self.gave_up(id);
+        self.sent_again(id);
+        self.sent.get_mut(&id).expect("it was sent").repeats = true;
+    }
+
+    /// A producer id was handed out.
+    pub fn producer_id(&mut self, id: i64) {
+        self.facts += 1;
+        if id < 0 || !self.producer_ids.insert(id) {
+            self.bad(format!("producer id {id} is handed out, not for the first time"));
+        }
+    }
+
     /// A publisher was told where its records are.
     pub fn acked(&mut self, topic: Topic, partition: i32, base: i64, ids: &[Id], durable: bool) {
+        let log = self.log(topic, partition);
+        log.acked_end = log.acked_end.max(base + ids.len() as i64);
         for (offset, &id) in (base..).zip(ids) {
             self.learn(topic, partition, offset, id, durable);
         }
@@ -180,25 +227,29 @@ impl History {
         self.facts += 1;
         let name = format!("{}/{partition}", self.topics[topic].0);
         self.note(|| format!("{name} {offset}: {id:x}{}", if firm { " firm" } else { "" }));
-        match self.sent.get(&id) {
+        let copies = match self.sent.get(&id) {
             None => return self.bad(format!("{name}: {id:x} at {offset} was never sent")),
             Some(sent) if (sent.topic, sent.partition) != (topic, partition) => {
                 return self.bad(format!("{name}: {id:x} at {offset} was sent to another partition"));
             }
-            Some(_) => {}
-        }
+            Some(sent) if sent.repeats => 1 + self.resent.get(&id).copied().unwrap_or_default(),
+            Some(_) => 1,
+        };
         let log = self.log(topic, partition);
         let known = log.known.entry(offset).or_insert(Known { id, firm });
         known.firm |= firm;
         let there = known.id;
-        let place = *log.places.entry(id).or_insert(offset);
         if firm {
             log.firm_end = log.firm_end.max(offset + 1);
         }
         if there != id {
-            self.bad(format!("{name}: offset {offset} held {there:x} and then {id:x}"));
-        } else if place != offset {
-            self.bad(format!("{name}: {id:x} is at {place} and at {offset}"));
+            return self.bad(format!("{name}: offset {offset} held {there:x} and then {id:x}"));
+        }
+        let places = log.places.entry(id).or_default();
+        places.insert(offset);
+        if places.len() > copies {
+            let places = format!("{places:?}");
+            self.bad(format!("{name}: {id:x} was sent {copies} times and is at {places}"));
         }
     }
 
@@ -224,7 +275,7 @@ impl History {
     /// are judged by what was known when they were asked for.
     pub fn floor(&mut self, topic: Topic, partition: i32) -> Floor {
         let log = self.log(topic, partition);
-        Floor { trimmed: log.trimmed, firm_end: log.firm_end }
+        Floor { trimmed: log.trimmed, firm_end: log.firm_end, acked_end: log.acked_end }
     }
 
     /// The broker names the first offset that can be read.
@@ -249,6 +300,29 @@ impl History {
         let firm_end = floor.firm_end;
         if end < firm_end {
             self.bad(format!("{name}: ends at {end}, although {firm_end} is durable"));
+        }
+    }
+
+    /// The broker was asked where the log ends: what was acknowledged before is below, durable or not.
+    pub fn answers_end(&mut self, topic: Topic, partition: i32, end: i64, floor: Floor) {
+        self.ends_at(topic, partition, end, floor);
+        if end < floor.acked_end && !self.disk_may_fail {
+            let (name, acked) = (&self.topics[topic].0, floor.acked_end);
+            let what =
+                format!("{name}/{partition}: is said to end at {end}, although {acked} was acknowledged");
+            self.bad(what);
+        }
+    }
+
+    /// The record at this offset is said to have this timestamp.
+    pub fn dated(&mut self, topic: Topic, partition: i32, offset: i64, timestamp: i64) {
+        self.facts += 1;
+        let known = self.log(topic, partition).known.get(&offset).copied();
+        let Some(sent) = known.and_then(|known| self.sent.get(&known.id)) else { return };
+        if sent.timestamp != -1 && sent.timestamp != timestamp {
+            let (name, is) = (&self.topics[topic].0, sent.timestamp);
+            let what = format!("{name}/{partition}: {offset} is said to be of {timestamp}, it is of {is}");
+            self.bad(what);
         }
     }
 
@@ -312,8 +386,11 @@ impl History {
         let gone = log.known.split_off(&end);
         log.known = log.known.split_off(&start);
         let known: Vec<_> = log.known.iter().map(|(offset, known)| (*offset, known.id)).collect();
+        self.log(topic, partition).acked_end = end;
         for (offset, known) in gone {
-            self.log(topic, partition).places.remove(&known.id);
+            if let Some(places) = self.log(topic, partition).places.get_mut(&known.id) {
+                places.remove(&offset);
+            }
             if known.firm || after == After::Process {
                 let id = known.id;
                 self.bad(format!("{name}: {id:x} at {offset} is lost, the log ends at {end}"));
@@ -390,15 +467,12 @@ impl History {
     fn check_order(&mut self, name: &str, start: i64, records: &[(i64, Id)]) {
         let mut last: BTreeMap<u64, u32> = BTreeMap::new();
         for (offset, id) in records {
-            let Some(sent) = self.sent.get(id) else { continue };
+            let Some(sent) = self.sent.get(id).filter(|sent| !sent.repeats) else { continue };
             let (number, session) = (sent.number, sent.session);
             let before = last.insert(session, number);
-            let wrong = match before {
-                Some(before) if sent.gapless => number != before + 1,
-                Some(before) => number <= before,
-                None => sent.gapless && start == 0 && number != 0,
-            };
-            if wrong {
+            let from = before.map_or(if start == 0 { 0 } else { number }, |before| before + 1);
+            let hole = (from..number).any(|n| !self.excused.contains(&(session, n)));
+            if number < from || sent.gapless && hole {
                 self.violations.push(format!(
                     "{name}: session {session:x} has its record {number} at {offset}, after {before:?}"
                 ));
@@ -440,7 +514,10 @@ mod tests {
             let number = id as u32;
             let timestamp = 100 + id as i64;
             let expects = Expects::Anything;
-            h.sent(id, Sent { topic, partition: 0, session: 1, number, gapless, timestamp, expects });
+            h.sent(
+                id,
+                Sent { topic, partition: 0, session: 1, number, gapless, repeats: false, timestamp, expects },
+            );
         }
         h
     }
@@ -459,7 +536,16 @@ mod tests {
     fn keyed(h: &mut History, key: u8, deletes: bool, count: u32, expects: Expects) -> Id {
         let id = content::keyed_id(7, 0, deletes, key, count);
         let (session, number) = (7, count);
-        let sent = Sent { topic: 0, partition: 0, session, number, gapless: false, timestamp: 100, expects };
+        let sent = Sent {
+            topic: 0,
+            partition: 0,
+            session,
+            number,
+            gapless: false,
+            repeats: false,
+            timestamp: 100,
+            expects,
+        };
         h.sent(id, sent);
         id
     }
@@ -624,6 +710,81 @@ mod tests {
         for (name, promise, gapless, tell) in bad {
             assert!(verdict(promise, gapless, tell) > 0, "not found: {name}");
         }
+    }
+
+    #[test]
+    fn what_a_producer_was_told_to_have_failed_may_be_missing_and_nothing_else() {
+        let story = |given_up: &[Id], there: &[Id]| {
+            verdict(DURABLE, true, |h| {
+                given_up.iter().for_each(|&id| h.gave_up(id));
+                audit(h, 0, there, After::Power);
+            })
+        };
+        assert_eq!(story(&[1, 2], &[0, 3]), 0);
+        assert_eq!(story(&[0, 1, 2], &[3]), 0);
+        assert_eq!(story(&[1, 2], &[0, 1, 3]), 0);
+        assert_eq!(story(&[1], &[0, 3]), 1);
+        assert_eq!(story(&[1], &[0, 2, 1]), 1);
+    }
+
+    #[test]
+    fn a_record_that_repeats_is_there_at_most_as_often_as_it_was_sent() {
+        let story = |times: usize, there: &[Id]| {
+            verdict(DURABLE, false, |h| {
+                h.may_repeat(1);
+                (2..times).for_each(|_| h.sent_again(1));
+                audit(h, 0, there, After::Power);
+            })
+        };
+        assert_eq!(story(2, &[1, 0, 1]), 0);
+        assert_eq!(story(3, &[1, 0, 1, 1]), 0);
+        assert_eq!(story(2, &[1, 0, 1, 1]), 1);
+        assert_eq!(story(2, &[1, 0, 0]), 2);
+    }
+
+    #[test]
+    fn answers_that_name_the_wrong_place_number_or_time_are_found() {
+        let bad: [Bad; 6] = [
+            ("a duplicate is answered with another offset than the first copy", DURABLE, true, |h| {
+                h.acked(0, 0, 0, &[0, 1], true);
+                h.acked(0, 0, 2, &[0, 1], true);
+            }),
+            ("a batch is answered with the offset of another", LAZY, false, |h| {
+                h.acked(0, 0, 2, &[0, 1], false);
+                h.acked(0, 0, 0, &[2, 3], false);
+                audit(h, 0, &[0, 1, 2, 3], After::Process);
+            }),
+            ("a producer id is handed out twice", DURABLE, false, |h| {
+                h.producer_id(7);
+                h.producer_id(8);
+                h.producer_id(7);
+            }),
+            ("no producer id is handed out", DURABLE, false, |h| h.producer_id(-1)),
+            ("the end that is asked for lies below an appended ack", DURABLE, false, |h| {
+                h.acked(0, 0, 0, &[0, 1], false);
+                let floor = h.floor(0, 0);
+                h.answers_end(0, 0, 1, floor);
+            }),
+            ("a record is said to be of another time", DURABLE, false, |h| {
+                h.acked(0, 0, 0, &[0], true);
+                h.dated(0, 0, 0, 101);
+            }),
+        ];
+        for (name, promise, gapless, tell) in bad {
+            assert!(verdict(promise, gapless, tell) > 0, "not found: {name}");
+        }
+    }
+
+    #[test]
+    fn what_was_acknowledged_before_a_start_may_be_above_the_end_after_it() {
+        let lost = |h: &mut History| {
+            h.acked(0, 0, 0, &[0, 1], false);
+            audit(h, 0, &[0], After::Power);
+            let floor = h.floor(0, 0);
+            h.answers_end(0, 0, 1, floor);
+            h.dated(0, 0, 0, 100);
+        };
+        assert_eq!(verdict(LAZY, false, lost), 0);
     }
 
     #[test]

@@ -119,9 +119,10 @@ fn sent(bench: &mut Bench, name: &'static str, key: u8, deletes: bool, expects: 
     let number = bench.sequence as u32;
     let id = content::keyed_id(5, 20, deletes, key, number);
     let (topic, timestamp) = (plan(name).topic, bench.now.wall);
-    bench
-        .history
-        .sent(id, Sent { topic, partition: 0, session: 5, number, gapless: false, timestamp, expects });
+    bench.history.sent(
+        id,
+        Sent { topic, partition: 0, session: 5, number, gapless: false, repeats: false, timestamp, expects },
+    );
     id
 }
 

@@ -1,13 +1,16 @@
 //! A client's end of a connection: requests go out, replies come in, and the connection may end at any moment.
 
 use std::cell::RefCell;
+use std::path::Path;
 use std::rc::Rc;
 
-use krappy::disk::sim::Rng;
+use krappy::disk::sim::{Rng, SimDisk};
 use krappy_wire::frame::{self, Split};
-use krappy_wire::native::{Head, Reply, Request};
+use krappy_wire::native::{Head, Level, Reply, Request};
 
-use super::history::History;
+use super::audit;
+use super::content::Id;
+use super::history::{History, Topic};
 use super::net::{Shared, Wire};
 use super::views::Logs;
 
@@ -21,12 +24,32 @@ pub struct Ctx<'a> {
     pub quiet: bool,
 }
 
-/// A client's program. It is told of replies, and asked to act now and then.
+/// What can be seen at the moment at which the server has written an answer.
+pub struct Look<'a> {
+    pub disk: &'a SimDisk,
+    pub data: &'a Path,
+    pub logs: &'a mut Logs,
+    pub history: &'a mut History,
+}
+
+impl Look<'_> {
+    /// A record is shown to somebody, or called appended or durable: it must be in the file, or on the device.
+    pub fn is_there(&mut self, at: (&str, i32), topic: Topic, record: (i64, Id), durable: bool) {
+        let cleaned = self.history.promise(topic).cleaned;
+        if audit::is_there(self.disk, self.data, at, record, cleaned, durable) == Some(false) {
+            let ((offset, id), wanted) = (record, if durable { "durable" } else { "appended" });
+            self.history.bad(format!("{at:?}: {id:x} at {offset} is taken for {wanted} and is not there"));
+        }
+    }
+}
+
+/// A client's program. It is told of replies, and asked to act now and then. One that speaks another language than the
+/// native one takes frames instead of replies.
 pub trait Script {
     /// Does something on an open connection, or nothing.
     fn act(&mut self, link: &mut Link, ctx: &mut Ctx<'_>);
     /// Takes a reply.
-    fn reply(&mut self, head: Head, reply: Reply<'_>, link: &mut Link, ctx: &mut Ctx<'_>);
+    fn reply(&mut self, _head: Head, _reply: Reply<'_>, _link: &mut Link, _ctx: &mut Ctx<'_>) {}
     /// The connection has ended; a new one comes when the client acts again.
     fn lost(&mut self, ctx: &mut Ctx<'_>);
     /// Whether it has done all that it wanted, and nothing is open.
@@ -53,6 +76,50 @@ pub trait Script {
     }
     /// What it is, for failure reports.
     fn describe(&self) -> String;
+
+    /// Bytes of the frame at the front of what the server has written, if it is whole.
+    fn split(&self, bytes: &[u8]) -> Result<Option<usize>, String> {
+        match frame::split(bytes, u32::MAX).map_err(|e| e.to_string())? {
+            Split::Partial { .. } => Ok(None),
+            Split::Whole { consumed, .. } => Ok(Some(consumed)),
+        }
+    }
+
+    /// Takes a whole frame.
+    fn take(&mut self, frame: &[u8], link: &mut Link, ctx: &mut Ctx<'_>) {
+        let (head, reply) = native_reply(frame);
+        match reply {
+            Ok(reply) => self.reply(head, reply, link, ctx),
+            Err(why) => ctx.history.bad(format!("{}: {why}", self.describe())),
+        }
+    }
+
+    /// Looks at a whole frame as soon as the server has written it: is what it calls durable on the device?
+    fn look(&mut self, frame: &[u8], look: &mut Look<'_>) {
+        let (head, Ok(reply)) = native_reply(frame) else { return };
+        self.witness(head, &reply, look.logs, look.history);
+        if let Reply::Published { level: Level::Durable, parts: told } = reply
+            && let (Some((name, topic)), Some(sent)) = (self.topic(), self.open_publish(head))
+        {
+            for (part, (_, ids)) in told.iter().zip(sent) {
+                let id = *ids.last().expect("a publish has records");
+                let offset = part.base_offset + ids.len() as i64 - 1;
+                look.is_there((name, part.partition), topic, (offset, id), true);
+            }
+        }
+    }
+}
+
+fn native_reply(whole: &[u8]) -> (Head, Result<Reply<'_>, String>) {
+    let Ok(Split::Whole { code, payload, .. }) = frame::split(whole, u32::MAX) else {
+        unreachable!("a frame that was split off is whole")
+    };
+    let (head, body) = Head::read(payload).expect("a frame holds its head");
+    let reply = match Reply::decode(code, body) {
+        Ok(Some(reply)) => Ok(reply),
+        other => Err(format!("{other:?}")),
+    };
+    (head, reply)
 }
 
 /// A client's connection, open or not.
@@ -119,16 +186,14 @@ impl Link {
         !wire.is_dry()
     }
 
-    /// The next whole reply frame: code and payload.
-    pub fn frame(&mut self) -> Result<Option<(u16, Vec<u8>)>, String> {
-        match frame::split(&self.input, u32::MAX).map_err(|e| e.to_string())? {
-            Split::Partial { .. } => Ok(None),
-            Split::Whole { code, payload, consumed } => {
-                let frame = (code, payload.to_vec());
-                self.input.drain(..consumed);
-                Ok(Some(frame))
-            }
-        }
+    /// What has come in, from the front of which whole frames are taken.
+    pub fn input(&self) -> &[u8] {
+        &self.input
+    }
+
+    /// Takes a whole frame out of what has come in.
+    pub fn take_frame(&mut self, size: usize) -> Vec<u8> {
+        self.input.drain(..size).collect()
     }
 
     /// The connection has ended.

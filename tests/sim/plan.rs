@@ -52,8 +52,34 @@ pub struct Plan {
     pub askers: u32,
     pub followers: u32,
     pub swappers: u32,
+    /// Kafka clients.
+    pub kafka: KafkaPlan,
     /// Operations of each client.
     pub ops: u32,
+}
+
+/// How many Kafka clients of each kind there are. One seed in three has some.
+#[derive(Default)]
+pub struct KafkaPlan {
+    pub idempotent: u32,
+    pub plain: u32,
+    pub fetchers: u32,
+    pub askers: u32,
+}
+
+impl KafkaPlan {
+    fn new(seed: u64) -> KafkaPlan {
+        if !seed.is_multiple_of(3) {
+            return KafkaPlan::default();
+        }
+        let rng = &mut Rng::new(seed ^ 0x006b_6166_6b61);
+        KafkaPlan {
+            idempotent: 1 + rng.below(2) as u32,
+            plain: rng.below(3) as u32,
+            fetchers: 1 + rng.below(2) as u32,
+            askers: rng.below(2) as u32,
+        }
+    }
 }
 
 impl Plan {
@@ -89,6 +115,7 @@ impl Plan {
             producers: 1 + rng.below(4) as u32,
             consumers: 1 + rng.below(3) as u32,
             rude: rng.below(3) as u32,
+            kafka: KafkaPlan::new(seed),
             ops: 10 + rng.below(40) as u32,
         }
     }

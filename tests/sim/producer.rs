@@ -110,21 +110,7 @@ impl Producer {
     }
 
     fn new_ids(&mut self, ctx: &mut Ctx<'_>) -> Vec<Id> {
-        let count = 1 + ctx.rng.below(4);
-        let padding = match ctx.rng.below(40) {
-            0 => 5_000 + ctx.rng.below(20_000),
-            1..10 => ctx.rng.below(600),
-            _ => ctx.rng.below(60),
-        };
-        let (number, compacted) = (self.number, self.plan.compacted);
-        let mut id = |_| {
-            self.next_record += 1;
-            match compacted {
-                true => any_keyed(number, (padding / 2) as usize, self.next_record, ctx.rng),
-                false => content::id(number, padding as usize, self.next_record),
-            }
-        };
-        (0..count).map(&mut id).collect()
+        any_ids(self.number, self.plan.compacted, &mut self.next_record, ctx.rng)
     }
 
     fn note_sent(&self, parts: &Parts, timestamp: i64, session: u64, number: u32, ctx: &mut Ctx<'_>) {
@@ -142,6 +128,7 @@ impl Producer {
                     gapless: self.kind == Kind::Idempotent
                         && self.is_safe()
                         && !self.plan.promise.may_lose_old(),
+                    repeats: false,
                     timestamp,
                     expects: Expects::Anything,
                 };
@@ -327,6 +314,24 @@ impl Producer {
     }
 }
 
+/// A few new records of a client, for a topic that is `compacted` or not.
+pub fn any_ids(client: u32, compacted: bool, next_record: &mut u32, rng: &mut Rng) -> Vec<Id> {
+    let count = 1 + rng.below(4);
+    let padding = match rng.below(40) {
+        0 => 5_000 + rng.below(20_000),
+        1..10 => rng.below(600),
+        _ => rng.below(60),
+    };
+    let mut id = |_| {
+        *next_record += 1;
+        match compacted {
+            true => any_keyed(client, (padding / 2) as usize, *next_record, rng),
+            false => content::id(client, padding as usize, *next_record),
+        }
+    };
+    (0..count).map(&mut id).collect()
+}
+
 /// A record that sets one of a few keys, or deletes it.
 pub fn any_keyed(client: u32, padding: usize, count: u32, rng: &mut Rng) -> Id {
     content::keyed_id(client, padding, rng.below(6) == 0, rng.below(KEYS) as u8, count)
@@ -386,6 +391,7 @@ impl Script for Producer {
                     ctx.history.bad(format!("{}: has {partitions} partitions", self.describe()));
                 }
                 if self.kind == Kind::Idempotent && self.idempotent.by.is_none() {
+                    ctx.history.producer_id(producer_id);
                     self.idempotent.by = Some((producer_id, producer_epoch));
                 }
             }

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use krappy::disk::{Disk, Entry, File, Map, Open, Space};
+use krappy_wire::batch::{self, Header};
 
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,11 @@ pub enum Lie {
     NoRunSync,
     /// Names in the folders of views are never made durable.
     NoViewDirSync,
+    /// Batches are written without their producers' numbers, and so is the file of the producers: a start has nothing
+    /// to rebuild the sequence state from.
+    NoProducers,
+    /// The boot epoch is not written again after the first start.
+    OldBootEpoch,
 }
 
 impl Lie {
@@ -34,7 +40,8 @@ impl Lie {
                 path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("MANIFEST-"))
             }
             Lie::NoRunSync => is("run"),
-            Lie::NoDirSync | Lie::NoViewDirSync => false,
+            Lie::NoProducers => is("log") || path.ends_with("producers.tmp"),
+            Lie::NoDirSync | Lie::NoViewDirSync | Lie::OldBootEpoch => false,
         }
     }
 }
@@ -63,6 +70,10 @@ impl Disk for LyingDisk {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if self.lie == Lie::OldBootEpoch && to.ends_with("format") && self.within.open(to, Open::Read).is_ok()
+        {
+            return self.within.remove_file(from);
+        }
         self.within.rename(from, to)
     }
 
@@ -127,6 +138,10 @@ impl File for LyingFile {
 
     fn write_at(&self, at: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
         self.pass_on()?;
+        if self.lie == Lie::NoProducers {
+            let bytes = without_producers(&parts.iter().flat_map(|p| p.to_vec()).collect::<Vec<_>>());
+            return self.within.write_at(at, &[IoSlice::new(&bytes)]);
+        }
         if self.lie != Lie::LateWrite {
             return self.within.write_at(at, parts);
         }
@@ -135,11 +150,14 @@ impl File for LyingFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        if self.lie != Lie::LateWrite {
-            return Ok(());
+        match self.lie {
+            Lie::LateWrite => {
+                self.within.sync()?;
+                self.pass_on()
+            }
+            Lie::NoProducers => self.within.sync(),
+            _ => Ok(()),
         }
-        self.within.sync()?;
-        self.pass_on()
     }
 
     fn truncate(&self, len: u64) -> io::Result<()> {
@@ -151,4 +169,18 @@ impl File for LyingFile {
         self.pass_on()?;
         self.within.map()
     }
+}
+
+/// Batches as if nobody had numbered them; what is no batch is blanked.
+fn without_producers(mut bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    while let Ok((header, batch)) = batch::first(bytes) {
+        let body = &batch[batch::HEADER..];
+        let bare = Header { producer_id: -1, producer_epoch: -1, base_sequence: -1, ..header }.sealed(body);
+        out.extend_from_slice(&bare.bytes());
+        out.extend_from_slice(body);
+        bytes = &bytes[header.size()..];
+    }
+    out.resize(out.len() + bytes.len(), 0);
+    out
 }

@@ -83,6 +83,7 @@ impl Swapper {
             session: u64::from(self.number) << 32 | u64::from(link.serial),
             number: self.next_record,
             gapless: false,
+            repeats: false,
             timestamp: ctx.wall,
             expects: expected.map_or(Expects::Nothing, Expects::Newest),
         };

@@ -62,7 +62,8 @@ fn publish_by(bench: &mut Bench, producer_id: i64) -> Result<(), Crashed> {
     let id = content::id(2, 10, bench.next as u32);
     let number = bench.next as u32;
     let (session, timestamp, expects) = (99, 0, Expects::Anything);
-    let sent = Sent { topic: 0, partition: 0, session, number, gapless: false, timestamp, expects };
+    let sent =
+        Sent { topic: 0, partition: 0, session, number, gapless: false, repeats: false, timestamp, expects };
     bench.history.sent(id, sent);
     bench.send_one(id, ProducerSequence { producer_id, epoch: 0, base_sequence: 0 })
 }
@@ -166,7 +167,16 @@ pub fn a_producers_file_of_lost_records_is_forgotten() -> Vec<String> {
         for n in 0..8 {
             let number = n as u32;
             let (session, timestamp, expects) = (98, 0, Expects::Anything);
-            let sent = Sent { topic: 0, partition: 0, session, number, gapless: true, timestamp, expects };
+            let sent = Sent {
+                topic: 0,
+                partition: 0,
+                session,
+                number,
+                gapless: true,
+                repeats: false,
+                timestamp,
+                expects,
+            };
             bench.history.sent(id(number), sent);
             bench.send_one(id(number), by(n))?;
         }

@@ -10,7 +10,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use krappy::disk::sim::SimDisk;
-use krappy_wire::batch::{self, Records};
+use krappy_wire::batch;
+use krappy_wire::compress;
 use krappy_wire::native::{KeyState, Newest, RowRef};
 use krappy_wire::tail::Tail;
 
@@ -210,7 +211,7 @@ impl Logs {
         }
         let Some(rec) = log.records.get(&offset) else { return true };
         let (at, cleaned) = ((topic, partition), plan.promise.cleaned);
-        if audit::is_durable(&self.disk, &self.data, at, (offset, rec.id), cleaned) == Some(false) {
+        if audit::is_there(&self.disk, &self.data, at, (offset, rec.id), cleaned, true) == Some(false) {
             return false;
         }
         log.durable = offset + 1;
@@ -549,7 +550,9 @@ impl Log {
             if header.base_offset < self.next {
                 continue;
             }
-            for record in Records::new(batch).map_err(|e| e.to_string())? {
+            let mut scratch = Vec::new();
+            let records = compress::records(batch, compress::MOST, &mut scratch);
+            for record in records.map_err(|e| e.to_string())? {
                 let record = record.map_err(|e| e.to_string())?;
                 let id = recognise(record.key, &record.tail).ok_or("a record that nobody sent")?;
                 let rec = Rec { id, timestamp: record.timestamp };
@@ -612,7 +615,7 @@ mod tests {
     }
 
     fn wanted(firm_end: i64, as_of: Option<i64>) -> Wanted {
-        let floors = [(0, Floor { trimmed: 0, firm_end })].into();
+        let floors = [(0, Floor { firm_end, ..Floor::default() })].into();
         Wanted { floors, as_of: as_of.map(|at| (0, at)).into_iter().collect(), ..Wanted::default() }
     }
 

@@ -15,8 +15,6 @@ use krappy::disk::Disk;
 use krappy::disk::sim::{Crash, Fault, Rng, SimDisk};
 use krappy::server::Server;
 use krappy::time::{Now, Time};
-use krappy_wire::frame::{self, Split};
-use krappy_wire::native::{Head, Level, Reply};
 
 use super::admin::Admin;
 use super::asker::Asker;
@@ -25,7 +23,8 @@ use super::churn::{self, Churn};
 use super::consumer::Consumer;
 use super::follower::Follower;
 use super::history::{After, History};
-use super::link::{Ctx, Link, Script};
+use super::kafka::{self, fetcher::Fetcher, idempotent::Idempotent, plain::Plain, prank::Prank};
+use super::link::{Ctx, Link, Look, Script};
 use super::net::{Event, Shared, SimStream};
 use super::plan::Plan;
 use super::producer::Producer;
@@ -78,6 +77,7 @@ struct World {
     rng: Rng,
     disk: SimDisk,
     lie: Option<Lie>,
+    prank: Option<Prank>,
     now: Now,
     server: Option<Server<SimStream>>,
     workers: Workers,
@@ -96,6 +96,8 @@ struct World {
     rots_in: Option<u32>,
     /// One has.
     rotten: bool,
+    /// A crash that has not come yet.
+    planned: Option<Planned>,
     /// Calls that the disk had seen when the logs were looked at last.
     caught_up: u64,
 }
@@ -109,12 +111,12 @@ enum End {
 
 /// Runs one seed. The error is everything that was found wrong.
 pub fn run(seed: u64) -> Result<Outcome, Vec<String>> {
-    run_with(seed, None)
+    run_with(seed, None, None)
 }
 
-/// Runs one seed on a disk that lies.
-pub fn run_with(seed: u64, lie: Option<Lie>) -> Result<Outcome, Vec<String>> {
-    let mut world = World::new(seed, lie);
+/// Runs one seed with a planted bug: on a disk that lies, or with Kafka clients whose connections play a prank.
+pub fn run_with(seed: u64, lie: Option<Lie>, prank: Option<Prank>) -> Result<Outcome, Vec<String>> {
+    let mut world = World::new(seed, lie, prank);
     world.history.trace = std::env::var_os("KRAPPY_SIM_TRACE").is_some();
     world.boot(After::Process);
     world.main_phase();
@@ -123,15 +125,49 @@ pub fn run_with(seed: u64, lie: Option<Lie>) -> Result<Outcome, Vec<String>> {
     world.finish()
 }
 
+/// A crash that is planned beforehand, in a run in which nothing else goes wrong.
+#[derive(Debug, Clone, Copy)]
+pub struct Planned {
+    /// At this storage call after the first start.
+    pub call: u64,
+    pub how: Crash,
+    /// At this call of the start that follows, another one.
+    pub again: Option<u64>,
+}
+
+/// Runs a seed with few operations and one planned crash. `None`: it makes fewer calls than that.
+pub fn run_crashed(seed: u64, ops: u32, planned: Planned) -> Option<Result<Outcome, Vec<String>>> {
+    let mut world = World::with(seed, None, None, |plan| {
+        plan.ops = ops;
+        plan.faults = false;
+    });
+    world.boot(After::Process);
+    world.disk.crash_at(planned.call);
+    world.planned = Some(planned);
+    world.main_phase();
+    world.planned.is_none().then(|| {
+        world.quiet_phase();
+        world.last_restart();
+        world.finish()
+    })
+}
+
 impl World {
-    fn new(seed: u64, lie: Option<Lie>) -> World {
+    fn new(seed: u64, lie: Option<Lie>, prank: Option<Prank>) -> World {
+        World::with(seed, lie, prank, |_| {})
+    }
+
+    /// With a plan that is changed before anybody acts on it.
+    fn with(seed: u64, lie: Option<Lie>, prank: Option<Prank>, change: impl FnOnce(&mut Plan)) -> World {
         let mut history = History::default();
-        let plan = Plan::new(seed, &mut history);
+        let mut plan = Plan::new(seed, &mut history);
+        change(&mut plan);
         let disk = SimDisk::new(seed);
         disk.cold(plan.cold);
         let mut world = World {
             rng: Rng::new(seed ^ 0x0077_6f72_6c64),
             lie,
+            prank,
             now: Now { time: Time(0), wall: EPOCH },
             server: None,
             workers: Workers::new(seed, plan.workers, plan.slowest_job),
@@ -147,6 +183,7 @@ impl World {
             ends_in: None,
             rots_in: None,
             rotten: false,
+            planned: None,
             caught_up: 0,
             plan,
             disk,
@@ -186,6 +223,22 @@ impl World {
         }
         for _ in 0..plan.rude {
             scripts.push(Box::new(Rude::new(ctx, plan.ops)));
+        }
+        for n in 0..plan.kafka.idempotent {
+            let program = Idempotent::new(60 + n, &plan.topics[any(ctx.rng)], plan.ops, ctx);
+            scripts.push(Box::new(kafka::client::Client::new(program, self.prank)));
+        }
+        for n in 0..plan.kafka.plain {
+            let program = Plain::new(70 + n, &plan.topics[any(ctx.rng)], plan.ops, ctx);
+            scripts.push(Box::new(kafka::client::Client::new(program, self.prank)));
+        }
+        for n in 0..plan.kafka.fetchers {
+            let program = Fetcher::new(n, &plan.topics, plan.ops, ctx);
+            scripts.push(Box::new(kafka::client::Client::new(program, None)));
+        }
+        for _ in 0..plan.kafka.askers {
+            let program = kafka::asker::Asker::new(&plan.topics, plan.ops, ctx);
+            scripts.push(Box::new(kafka::client::Client::new(program, None)));
         }
         let client = |script| Client { link: Link::default(), script, tapped: Vec::new() };
         self.clients = scripts.into_iter().map(client).collect();
@@ -246,6 +299,7 @@ impl World {
         self.disk.crash_at(u64::MAX / 2);
         self.ends_in = None;
         self.history.views_may_fail = self.rotten;
+        self.history.disk_may_fail = false;
         self.rots_in = None;
         self.history.boots_may_come = self.plan.faults;
         if !self.faults_left() {
@@ -255,7 +309,8 @@ impl World {
         let steps = 1 + self.rng.below(800) as u32;
         let trouble = self.rng.below(10);
         // A disk error may be found late, and a view that it has broken comes back after half a minute.
-        self.history.views_may_fail |= matches!(trouble, 4..=6);
+        self.history.disk_may_fail = matches!(trouble, 4..=6);
+        self.history.views_may_fail |= self.history.disk_may_fail;
         if self.plan.compacts && self.rng.below(4) == 0 {
             self.rots_in = Some(self.rng.below(300) as u32);
         }
@@ -284,7 +339,12 @@ impl World {
             1 => Crash::LoseAll,
             _ => Crash::Random(self.rng.next_u64()),
         };
-        self.go_down(how)
+        let planned = self.planned.take();
+        let after = self.go_down(planned.map_or(how, |planned| planned.how));
+        if let Some(call) = planned.and_then(|planned| planned.again) {
+            self.disk.crash_at(call);
+        }
+        after
     }
 
     fn go_down(&mut self, how: Crash) -> After {
@@ -688,18 +748,15 @@ impl World {
         };
         let alive = client.link.pump(ctx.rng, client.script.listens());
         while client.link.is_open() {
-            let (code, payload) = match client.link.frame() {
-                Ok(Some(frame)) => frame,
+            let size = match client.script.split(client.link.input()) {
+                Ok(Some(size)) => size,
                 Ok(None) => break,
                 Err(why) => return ctx.history.bad(format!("{}: {why}", client.script.describe())),
             };
-            self.hasher.write(&payload);
+            let frame = client.link.take_frame(size);
+            self.hasher.write(&frame);
             self.outcome.replies += 1;
-            let (head, body) = Head::read(&payload).expect("a frame holds its head");
-            match Reply::decode(code, body) {
-                Ok(Some(reply)) => client.script.reply(head, reply, &mut client.link, ctx),
-                other => ctx.history.bad(format!("{}: {other:?}", client.script.describe())),
-            }
+            client.script.take(&frame, &mut client.link, ctx);
         }
         if !alive && client.link.is_open() {
             client.link.close();
@@ -707,34 +764,20 @@ impl World {
         }
     }
 
-    /// Looks at what the server has just written: is a record that it calls durable on the device?
+    /// Looks at what the server has just written.
     fn look_at_answers(&mut self, n: usize) {
         let client = &mut self.clients[n];
         let Some(wire) = &client.link.wire else { return };
         client.tapped.extend(wire.borrow_mut().take_tap());
-        while let Ok(Split::Whole { code, payload, consumed }) = frame::split(&client.tapped, u32::MAX) {
-            let (head, body) = Head::read(payload).expect("a frame holds its head");
-            let reply = Reply::decode(code, body);
-            if let Ok(Some(reply)) = &reply {
-                client.script.witness(head, reply, &mut self.logs, &mut self.history);
-            }
-            if let Ok(Some(Reply::Published { level: Level::Durable, parts: told })) = reply
-                && let (Some((name, topic)), Some(sent)) =
-                    (client.script.topic(), client.script.open_publish(head))
-            {
-                for (part, (_, ids)) in told.iter().zip(sent) {
-                    let data = &self.plan.config.data_dir;
-                    let at = (name, part.partition);
-                    let id = *ids.last().expect("a publish has records");
-                    let offset = part.base_offset + ids.len() as i64 - 1;
-                    let cleaned = self.history.promise(topic).cleaned;
-                    if audit::is_durable(&self.disk, data, at, (offset, id), cleaned) == Some(false) {
-                        self.history
-                            .bad(format!("{at:?}: {offset} is called durable and is not on the device"));
-                    }
-                }
-            }
-            client.tapped.drain(..consumed);
+        let look = &mut Look {
+            disk: &self.disk,
+            data: &self.plan.config.data_dir,
+            logs: &mut self.logs,
+            history: &mut self.history,
+        };
+        while let Ok(Some(size)) = client.script.split(&client.tapped) {
+            client.script.look(&client.tapped[..size], look);
+            client.tapped.drain(..size);
         }
     }
 
