@@ -30,7 +30,7 @@ librdkafka:
 	$(CARGO) build --locked --release --bin krappy
 	tests/librdkafka/run.sh --start "$${CARGO_TARGET_DIR:-target}/release/krappy" $(LIBRDKAFKA)
 
-# All of them, also those that are expected to fail, which takes about a quarter of an hour.
+# All of them, also those that are expected to fail, which takes some ten minutes.
 librdkafka-long:
 	$(MAKE) librdkafka LIBRDKAFKA="--long $(LIBRDKAFKA)"
 

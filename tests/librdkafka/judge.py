@@ -51,10 +51,14 @@ def main():
     rows = read_expectations(HERE / "expectations")
     check_completeness(rows, options.librdkafka / "source/tests/test.c")
     judge = Judge(options)
-    for scenario in ("default", "noautocreate"):
-        chosen = [row for row in rows if row.scenario == scenario and wanted(row, options)]
-        judge.run_scenario(scenario, chosen)
-    judge.close()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: judge.abandon())
+    try:
+        for scenario in ("default", "noautocreate"):
+            chosen = [row for row in rows if row.scenario == scenario and wanted(row, options)]
+            judge.run_scenario(scenario, chosen)
+    finally:
+        judge.close()
     sys.exit(judge.summary())
 
 
@@ -169,6 +173,13 @@ class Judge:
     def close(self):
         shutil.rmtree(self.work, ignore_errors=True)
 
+    def abandon(self):
+        """Ends at once, and leaves nothing that runs."""
+        for process in list(running):
+            end(process)
+        self.close()
+        os._exit(1)
+
 
 class Broker:
     """The broker of one scenario: one that runs already, or a process of our own."""
@@ -178,18 +189,18 @@ class Broker:
         self.address = options.broker
         if options.start:
             self.log = open(options.logs / f"broker-{scenario}.log", "wb")
-            self.process = subprocess.Popen(
-                [
-                    options.start.resolve(),
-                    *("--data-dir", data, "--listen", "127.0.0.1:0", "--num-partitions", "4"),
-                    *("--auto-create-topics-enable", str(scenario == "default").lower()),
-                ],
-                stdout=subprocess.PIPE,
-                stderr=self.log,
-            )
+            command = [
+                options.start.resolve(),
+                *("--data-dir", data, "--listen", "127.0.0.1:0", "--num-partitions", "4"),
+                *("--auto-create-topics-enable", str(scenario == "default").lower()),
+            ]
+            self.process = start(command, stdout=subprocess.PIPE, stderr=self.log)
+            too_late = threading.Timer(120, end, [self.process])
+            too_late.start()
             word, _, self.address = self.process.stdout.readline().decode().strip().partition(" ")
+            too_late.cancel()
             if word != "READY":
-                self.process.kill()
+                end(self.process)
                 sys.exit(f"the broker did not start: {self.log.name}")
 
     def stop(self):
@@ -198,13 +209,37 @@ class Broker:
             return None
         ended = self.process.poll()
         self.process.terminate()
-        status = self.process.wait(60)
+        try:
+            status = self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            status = "none, within a minute"
+        end(self.process)
         self.process.stdout.close()
         self.log.close()
         if ended is not None:
             return f"ended by itself with status {ended}: {self.log.name}"
         # A JVM that obeys SIGTERM says so in its status.
         return None if status in (0, 143) else f"stopped with status {status}: {self.log.name}"
+
+
+# What we have started and not ended yet. Each leads a session of its own, with all that it starts in turn.
+running = set()
+
+
+def start(command, **surroundings):
+    process = subprocess.Popen(command, start_new_session=True, **surroundings)
+    running.add(process)
+    return process
+
+
+def end(process):
+    """Ends a process, if it has not ended by itself, and whatever it has left behind."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+    process.wait()
+    running.discard(process)
 
 
 def run_tests(options, work, address, number, part, scenario):
@@ -230,7 +265,13 @@ def run_tests(options, work, address, number, part, scenario):
     }
     command = [source / "tests/test-runner", "-p1", "-L", "-K", "-s", scenario, *(["-P"] if options.idempotent else [])]
     with open(folder / "output", "wb") as output:
-        run_with_patience(command, cwd=folder / "tests", env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        streams = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": output}
+        process = start(command, cwd=folder / "tests", env=environment, **streams)
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        pass
+    end(process)
     said = re.sub(r"\x1b\[[0-9;]*m", "", (folder / "output").read_text(errors="replace"))
     try:
         # The runner writes it in one piece, before it looks for what its tests have left behind.
@@ -239,16 +280,6 @@ def run_tests(options, work, address, number, part, scenario):
         report = {}
     shutil.rmtree(folder)
     return report, said
-
-
-def run_with_patience(command, **surroundings):
-    process = subprocess.Popen(command, start_new_session=True, **surroundings)
-    try:
-        process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        # The runner and whatever it has started: they are a session of their own.
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 def outcome(row, report, said):
