@@ -1,15 +1,22 @@
-//! Groups among random clients, in simulated time: see `tests/groups/world.rs` for who they are, and
-//! `tests/groups/witness.rs` for what must hold at every step.
+//! Groups among random clients, in simulated time: see `tests/groups/world.rs` for clients of which most follow the
+//! rules, `tests/groups/driver.rs` for some that follow none, and `tests/groups/witness.rs` for what must hold at every
+//! step.
 //!
 //! ```sh
 //! KRAPPY_GROUPS_SEED=7 KRAPPY_GROUPS_CASES=5000 cargo test --test groups_model
 //! ```
 
+#[path = "groups/driver.rs"]
+mod driver;
 #[path = "groups/witness.rs"]
 mod witness;
 #[path = "groups/world.rs"]
 mod world;
 
+use driver::{Driver, Op};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::{RngSeed, TestRunner};
 use world::World;
 
 fn number(name: &str, otherwise: u64) -> u64 {
@@ -33,6 +40,25 @@ fn good_clients_come_to_rest_among_crashes_and_rude_ones() {
         "{generations} generations, {synced} shares, {committed} commits, at rest after {longest} s at most"
     );
     assert!(generations > 100 && synced > 100 && committed > 10, "the world is a lively one");
+}
+
+#[test]
+fn whatever_is_called_nobody_is_forgotten_and_silence_leaves_nothing_behind() {
+    let config = ProptestConfig {
+        cases: number("KRAPPY_GROUPS_CASES", 2_000) as u32,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(number("KRAPPY_GROUPS_SEED", 1)),
+        max_shrink_time: 30_000,
+        ..ProptestConfig::default()
+    };
+    let op = (any::<u8>(), any::<u16>(), any::<u16>()).prop_map(|(code, a, b)| Op::of(code, a, b));
+    let ran = TestRunner::new(config).run(&(any::<u16>(), vec(op, 1..200)), |(shape, ops)| {
+        let mut driver = Driver::new(shape);
+        ops.iter().for_each(|op| driver.step(*op));
+        driver.settle();
+        Ok(())
+    });
+    ran.unwrap();
 }
 
 #[test]

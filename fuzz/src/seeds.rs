@@ -52,6 +52,7 @@ pub fn all() -> Vec<Seed> {
         ("mark", marks()),
         ("quarantine", quarantines()),
         ("lsm_model", histories()),
+        ("group", meetings()),
         ("segment_bytes", partitions()),
         ("segment_recover", crashes()),
         ("block", blocks()),
@@ -372,6 +373,18 @@ fn histories() -> Vec<Vec<u8>> {
         bytes
     };
     (0..4).map(history).collect()
+}
+
+/// The shape, then five bytes for each call.
+fn meetings() -> Vec<Vec<u8>> {
+    let meeting = |shape: u8| {
+        let mut rng = Rng::new(u64::from(shape));
+        let mut bytes = vec![0, shape];
+        bytes.extend((0..100 * 5).map(|_| rng.below(256) as u8));
+        bytes
+    };
+    // One of each kind of limits, then none.
+    [0b11110, 0b11101, 0b11011, 0b10111, 0b01111, 0b11111].map(meeting).into()
 }
 
 /// See [`crate::image`] for what the eleven bytes in front mean.

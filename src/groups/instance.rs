@@ -192,7 +192,7 @@ mod tests {
         room.pass(0);
         let ids = clients.map(|client| room.joined(client).member.to_string());
         let (first, second) = (room.sync(who(&ids[1], 1), &[]), room.sync(who(&ids[0], 1), &[]));
-        (room.share(first), room.share(second));
+        [first, second].iter().for_each(|client| drop(room.share(*client)));
         // The leader joins again, and the other one is away for a moment.
         let ask = static_join(&ids[0], "one");
         let leader = room.join(Join { session_timeout_ms: 100_000, rebalance_timeout_ms: 20_000, ..ask });

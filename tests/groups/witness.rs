@@ -6,7 +6,7 @@
 //! * The leader is told what the members have said, and the members get what the leader has written.
 //! * Commits are taken of the newest generation only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use krappy::groups::{Answer, Groups, Join, Joined, Leaver, Limits, State, Sync, Synced, Who};
 use krappy::time::Time;
@@ -16,7 +16,7 @@ type Protocols = BTreeMap<String, Vec<u8>>;
 
 /// What a client waits for.
 enum Open {
-    Join { group: String, instance: Option<String>, comes_back: bool, said: Protocols },
+    Join { group: String, member: String, instance: Option<String>, comes_back: bool, said: Protocols },
     Sync { group: String, member: String, generation: i32, shares: Protocols },
 }
 
@@ -28,12 +28,16 @@ struct Facts {
     protocol_type: String,
     leader: String,
     /// Ids that were told that they are in this generation.
-    told: Vec<String>,
+    joined: BTreeSet<String>,
     /// Ids that the leader was told of.
     listed: Vec<String>,
     /// What the leader has written.
     shares: Option<Protocols>,
     instances: BTreeMap<String, String>,
+    /// Ids whose clients have hung up after they had joined, since this generation began and before it did; an empty
+    /// one is an id that the client was never told.
+    hung_up: BTreeSet<String>,
+    excused: BTreeSet<String>,
     /// What members have said: when they joined last, and since.
     said: BTreeMap<String, Vec<Protocols>>,
 }
@@ -87,7 +91,10 @@ impl Witness {
             said_before.push(said.clone());
         }
         self.last += 1;
-        self.open.insert(self.last, Open::Join { group, instance, comes_back, said });
+        self.open.insert(
+            self.last,
+            Open::Join { group, member: ask.member.to_owned(), instance, comes_back, said },
+        );
         self.groups.join(self.last, ask, self.now);
         self.collect();
         self.last
@@ -132,7 +139,7 @@ impl Witness {
     fn is_of_the_newest(&self, group: &str, who: Who<'_>) {
         let facts = self.facts.get(group).expect("somebody has joined");
         assert_eq!(who.generation, facts.generation, "only the newest generation counts");
-        let known = facts.told.iter().chain(&facts.listed).any(|id| id == who.member);
+        let known = facts.joined.iter().chain(&facts.listed).any(|id| id == who.member);
         assert!(known, "{} is a member of generation {}", who.member, who.generation);
     }
 
@@ -144,7 +151,9 @@ impl Witness {
 
     /// The client is not there any more, and may not have waited at all.
     pub fn hang_up(&mut self, client: u64) {
-        self.open.remove(&client);
+        if let Some(Open::Join { group, member, .. }) = self.open.remove(&client) {
+            self.facts.entry(group).or_default().hung_up.insert(member);
+        }
         self.inbox.retain(|(to, _)| *to != client);
         self.groups.gone(client..=client, self.now);
         self.collect();
@@ -166,7 +175,8 @@ impl Witness {
         self.open.len()
     }
 
-    fn collect(&mut self) {
+    /// Checks everything, and takes what was answered.
+    pub fn collect(&mut self) {
         // In a crowd, checking everything each time would be most of the work.
         self.calls += 1;
         if self.groups.totals().members < 50 || self.calls.is_multiple_of(100) {
@@ -196,13 +206,14 @@ impl Witness {
 
     fn note(&mut self, to: u64, answer: &Answer) {
         match (self.open.get(&to), answer) {
-            (Some(Open::Join { group, instance, comes_back, said }), Answer::Joined(told)) => {
+            (Some(Open::Join { group, instance, comes_back, said, .. }), Answer::Joined(told)) => {
                 let facts = self.facts.entry(group.clone()).or_default();
                 if told.generation > facts.generation {
                     self.generations += 1;
                     facts.begin(told);
                 }
                 let id = told.member.to_string();
+                facts.joined.insert(id.clone());
                 facts.said.insert(id.clone(), vec![said.clone()]);
                 if let Some(instance) = instance {
                     let before = facts.instances.insert(instance.clone(), id.clone());
@@ -232,7 +243,6 @@ impl Witness {
         assert_eq!(told.generation, facts.generation, "generations grow");
         assert_eq!((&*told.protocol, &*told.protocol_type), (&*facts.protocol, &*facts.protocol_type));
         assert!(facts.said[&*told.member][0].contains_key(&*told.protocol), "everybody knows the protocol");
-        facts.told.push(told.member.to_string());
         if told.leader != told.member {
             assert!(told.members.is_empty(), "only the leader is told who is there");
             return;
@@ -240,6 +250,12 @@ impl Witness {
         assert_eq!(*told.leader, *facts.leader, "one leads");
         facts.listed = told.members.iter().map(|member| member.id.to_string()).collect();
         for member in &told.members {
+            let joined = facts.excused.contains(&*member.id) || facts.excused.contains("");
+            assert!(
+                joined || member.instance.is_some() || facts.joined.contains(&*member.id),
+                "{} has joined",
+                member.id
+            );
             if let Some(said) = facts.said.get(&*member.id) {
                 let holds =
                     |said: &Protocols| said.get(&facts.protocol).is_some_and(|own| **own == *member.metadata);
@@ -266,7 +282,8 @@ impl Facts {
         self.protocol = told.protocol.to_string();
         self.protocol_type = told.protocol_type.to_string();
         self.leader = told.leader.to_string();
-        self.told.clear();
+        self.excused = std::mem::take(&mut self.hung_up);
+        self.joined.clear();
         self.listed.clear();
         self.shares = None;
     }
