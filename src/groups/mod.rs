@@ -193,7 +193,7 @@ impl<W: Copy + Ord + Debug> Groups<W> {
         }
         match self.by_name.get(group) {
             Some(&key) => self.with(key, now, |group, turn| group.may_commit(who, turn.now)),
-            None if who.generation >= 0 => Err(ErrorCode::IllegalGeneration),
+            None if who.generation >= 0 => Err(ErrorCode::GroupIdNotFound),
             None if self.is_full() => Err(ErrorCode::PolicyViolation),
             None => Ok(()),
         }

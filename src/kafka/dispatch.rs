@@ -24,7 +24,7 @@ pub fn ask<'a>(call: Call<'a>, context: &Context<'a>) -> Plan<'a> {
         Call::Fetch(request) => fetch::ask(request, context),
         Call::ListOffsets(request) => list_offsets::ask(request, version),
         Call::Metadata(request) => metadata::ask(request, context),
-        Call::OffsetCommit(request) => offset_commit::ask(request),
+        Call::OffsetCommit(request) => offset_commit::ask(request, version),
         Call::OffsetFetch(request) => offset_fetch::ask(request, version),
         Call::FindCoordinator(request) => find_coordinator::ask(request, context),
         Call::JoinGroup(request) => join_group::ask(request, context),

@@ -72,7 +72,7 @@ pub fn ask<'a>(request: FindCoordinatorRequest<'a>, context: &Context<'_>) -> Pl
             host: Text::Owned(context.address.host.clone()),
             port: i32::from(context.address.port),
             error_code: 0,
-            error_message: None,
+            error_message: Some(Text::default()),
         }
     };
     if context.version > 3 {
@@ -80,7 +80,8 @@ pub fn ask<'a>(request: FindCoordinatorRequest<'a>, context: &Context<'_>) -> Pl
         return Plan::answer(FindCoordinatorResponse { coordinators, ..Default::default() });
     }
     let Coordinator { node_id, host, port, error_code, error_message, .. } = of(request.key);
-    let error_message = error_message.filter(|_| context.version >= 1);
+    // Kafka has an empty text in the newer versions where nothing is wrong; older clients take null for that.
+    let error_message = error_message.filter(|text| context.version >= 1 && !text.is_empty());
     Plan::answer(FindCoordinatorResponse {
         error_code,
         error_message,

@@ -9,7 +9,7 @@ use super::message::message;
 use super::plan::{Named, Plan, each};
 use super::wire::{Text, Uuid};
 use crate::api::group::{CommitPosition, GroupRequest, Who};
-use crate::api::{Reply, Request};
+use crate::api::{ErrorCode, Reply, Request};
 
 message! {
     /// Positions to remember.
@@ -56,7 +56,7 @@ message! {
 }
 
 /// One question to the group, about all partitions.
-pub fn ask<'a>(request: OffsetCommitRequest<'a>) -> Plan<'a> {
+pub fn ask<'a>(request: OffsetCommitRequest<'a>, version: i16) -> Plan<'a> {
     let who = Who {
         member: request.member_id,
         instance: request.group_instance_id,
@@ -75,13 +75,17 @@ pub fn ask<'a>(request: OffsetCommitRequest<'a>) -> Plan<'a> {
         }));
     }
     let commit = GroupRequest::Commit { group: request.group_id, who, positions };
-    Plan::ask(vec![Request::Group(commit)], move |replies| answer(replies, asked))
+    Plan::ask(vec![Request::Group(commit)], move |replies| answer(replies, asked, version))
 }
 
-fn answer(replies: Vec<Reply>, asked: Vec<(Named, Vec<i32>)>) -> OffsetCommitResponse<'static> {
+fn answer(replies: Vec<Reply>, asked: Vec<(Named, Vec<i32>)>, version: i16) -> OffsetCommitResponse<'static> {
     // There is no place for an error of the whole: each partition says it.
     let (each, all) = match each(replies) {
         Ok(each) => (each, 0),
+        // Members of a group that is not there believed in a generation of it, and before version 9 are told so.
+        Err(error) if version < 9 && error == ErrorCode::GroupIdNotFound.number() => {
+            (Vec::new(), ErrorCode::IllegalGeneration.number())
+        }
         Err(error) => (Vec::new(), error),
     };
     let mut each = each.into_iter().chain(std::iter::repeat(all));

@@ -39,10 +39,9 @@ pub const INTENDED: &[Reason] = &[
         ],
     },
     Reason {
-        why: "There are no consumer groups and no transactions yet: no coordinator is found, and what belongs to a \
-              transaction is refused.",
+        why: "There are no transactions yet: no coordinator is found for them, and what belongs to one is refused.",
         rows: &[
-            row("FindCoordinator: *", "*error_code", "0", "15 CoordinatorNotAvailable"),
+            row("FindCoordinator: a transactional id", "*error_code", "0", "15 CoordinatorNotAvailable"),
             row(
                 "InitProducerId: a transaction that*",
                 "error_code",

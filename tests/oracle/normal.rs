@@ -32,6 +32,7 @@ pub struct Known {
 const SORTED: &[(&str, &str)] = &[
     ("CreatePartitions.results", "name"),
     ("CreateTopics.topics", "name"),
+    ("DeleteGroups.results", "group_id"),
     ("DeleteRecords.partitions", "partition_index"),
     ("DeleteRecords.topics", "name"),
     ("DeleteTopics.responses", "name"),
@@ -39,10 +40,17 @@ const SORTED: &[(&str, &str)] = &[
     ("DescribeLogDirs.topics", "name"),
     ("Fetch.partitions", "partition_index"),
     ("Fetch.responses", "topic"),
+    ("ListGroups.groups", "group_id"),
     ("ListOffsets.partitions", "partition_index"),
     ("ListOffsets.topics", "name"),
     ("Metadata.partitions", "partition_index"),
     ("Metadata.topics", "name"),
+    ("OffsetCommit.partitions", "partition_index"),
+    ("OffsetCommit.topics", "name"),
+    ("OffsetDelete.partitions", "partition_index"),
+    ("OffsetDelete.topics", "name"),
+    ("OffsetFetch.partitions", "partition_index"),
+    ("OffsetFetch.topics", "name"),
     ("OffsetForLeaderEpoch.partitions", "partition"),
     ("OffsetForLeaderEpoch.topics", "topic"),
     ("Produce.partition_responses", "index"),
@@ -63,6 +71,10 @@ const DEFAULT: &str = "5";
 
 /// Fields whose text is for people.
 const WORDS: &[&str] = &["error_message", "batch_index_error_message", "documentation"];
+/// Bytes that members of groups write for each other.
+const PRIVATE: &[&str] = &["metadata", "assignment", "member_metadata", "member_assignment"];
+/// Fields that name members of groups, by ids that a broker gives.
+const MEMBERS: &[&str] = &["member_id", "leader"];
 /// Fields that hold a moment.
 const MOMENTS: &[&str] = &["timestamp", "last_timestamp", "log_append_time_ms"];
 
@@ -128,6 +140,9 @@ impl Rules<'_> {
     fn walk(&self, name: &str, tree: Tree) -> Tree {
         match tree {
             Tree::Leaf(text) => Tree::Leaf(self.leaf(name, text)),
+            Tree::Bytes(bytes) if PRIVATE.contains(&name) => {
+                Tree::Leaf(format!("{:?}", bytes.escape_ascii().to_string()))
+            }
             Tree::Bytes(bytes) => self.known.batches(&bytes),
             tree if tree.is_unknown() => Tree::Leaf("(all -1)".to_owned()),
             Tree::List(items) => {
@@ -190,6 +205,7 @@ impl Rules<'_> {
                 }
                 None => text,
             },
+            (_, Err(_)) if MEMBERS.contains(&name) && is_given(&text) => "<a member>".to_owned(),
             ("cluster_id", Err(_)) if is_words(&text) => "<cluster>".to_owned(),
             ("log_dir", Err(_)) if is_words(&text) => "<folder>".to_owned(),
             (_, Err(_)) if WORDS.contains(&name) && is_words(&text) => "<text>".to_owned(),
@@ -206,6 +222,13 @@ impl Rules<'_> {
         }
         text
     }
+}
+
+/// Whether the id of a member ends with what makes it unique.
+fn is_given(text: &str) -> bool {
+    let text = text.trim_matches('"');
+    let end = text.len().checked_sub(36).and_then(|at| text.get(at..));
+    end.is_some_and(|end| Uuid::parse_str(end).is_ok())
 }
 
 fn is_words(text: &str) -> bool {

@@ -7,6 +7,7 @@ mod administration;
 mod connection;
 mod delete_and_grow;
 mod fetch;
+mod groups;
 mod list_offsets;
 mod make_topics;
 mod metadata;
@@ -38,6 +39,7 @@ pub fn play(run: &mut Run) {
     list_offsets::play(run);
     offsets::play(run);
     administration::play(run);
+    groups::play(run);
 }
 
 /// A string that may be null.

@@ -75,12 +75,12 @@ fn filter() -> DeleteAclsFilter {
         .with_permission_type(1)
 }
 
-/// The key of JoinGroup.
-const JOIN_GROUP: i16 = 11;
+/// The keys of JoinGroup and AddPartitionsToTxn, and the kinds of coordinators that whoever speaks them has.
+const COORDINATED: [(i16, i8); 2] = [(11, 0), (24, 1)];
 
 fn coordinators(run: &mut Run) {
-    if run.speaks(JOIN_GROUP) {
-        for kind in [0, 1] {
+    for (key, kind) in COORDINATED {
+        if run.speaks(key) {
             eventually("the coordinators are there", || run.get(1, find(1, kind, "group")).error_code == 0);
         }
     }
