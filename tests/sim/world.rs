@@ -714,7 +714,9 @@ impl World {
             if !wanted || self.rng.below(4) > 0 || (self.quiet && !self.clients[n].script.must_finish()) {
                 return;
             }
-            let capacity = 100 + self.rng.below(self.plan.pipe) as usize;
+            // Over a link that is too slow for `request.receive.ms`, a large request would never arrive.
+            let least = if self.quiet { 20_000 } else { 100 };
+            let capacity = least + self.rng.below(self.plan.pipe) as usize;
             let wire = self.clients[n].link.connect(self.rng.next_u64(), capacity);
             self.clients[n].tapped.clear();
             self.incoming.push(wire);
