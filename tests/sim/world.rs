@@ -224,20 +224,22 @@ impl World {
         for _ in 0..plan.rude {
             scripts.push(Box::new(Rude::new(ctx, plan.ops)));
         }
+        // Each of them may send a batch to every partition at a time.
+        let ops = plan.ops.div_ceil(2);
         for n in 0..plan.kafka.idempotent {
-            let program = Idempotent::new(60 + n, &plan.topics[any(ctx.rng)], plan.ops, ctx);
+            let program = Idempotent::new(60 + n, &plan.topics[any(ctx.rng)], ops, ctx);
             scripts.push(Box::new(kafka::client::Client::new(program, self.prank)));
         }
         for n in 0..plan.kafka.plain {
-            let program = Plain::new(70 + n, &plan.topics[any(ctx.rng)], plan.ops, ctx);
+            let program = Plain::new(70 + n, &plan.topics[any(ctx.rng)], ops, ctx);
             scripts.push(Box::new(kafka::client::Client::new(program, self.prank)));
         }
         for n in 0..plan.kafka.fetchers {
-            let program = Fetcher::new(n, &plan.topics, plan.ops, ctx);
+            let program = Fetcher::new(n, &plan.topics, ops, ctx);
             scripts.push(Box::new(kafka::client::Client::new(program, None)));
         }
         for _ in 0..plan.kafka.askers {
-            let program = kafka::asker::Asker::new(&plan.topics, plan.ops, ctx);
+            let program = kafka::asker::Asker::new(&plan.topics, ops, ctx);
             scripts.push(Box::new(kafka::client::Client::new(program, None)));
         }
         let client = |script| Client { link: Link::default(), script, tapped: Vec::new() };
