@@ -384,7 +384,13 @@ impl History {
         }
         let log = self.log(topic, partition);
         let gone = log.known.split_off(&end);
-        log.known = log.known.split_off(&start);
+        let kept = log.known.split_off(&start);
+        // Nobody remembers the batches of what was deleted: sent again, it is appended again.
+        for (offset, known) in std::mem::replace(&mut log.known, kept) {
+            if let Some(places) = log.places.get_mut(&known.id) {
+                places.remove(&offset);
+            }
+        }
         let known: Vec<_> = log.known.iter().map(|(offset, known)| (*offset, known.id)).collect();
         self.log(topic, partition).acked_end = end;
         for (offset, known) in gone {
@@ -773,6 +779,25 @@ mod tests {
         for (name, promise, gapless, tell) in bad {
             assert!(verdict(promise, gapless, tell) > 0, "not found: {name}");
         }
+    }
+
+    #[test]
+    fn what_was_deleted_before_a_start_may_be_sent_again() {
+        let again = |deleted: i64| {
+            verdict(DURABLE, false, |h| {
+                h.acked(0, 0, 0, &[0, 1], true);
+                h.wants_trim(0, 0, 2);
+                audit_holes(
+                    h,
+                    deleted,
+                    &(deleted..2).map(|n| (n, n as Id)).collect::<Vec<_>>(),
+                    2,
+                    After::Power,
+                );
+                h.acked(0, 0, 2, &[1], true);
+            })
+        };
+        assert_eq!((again(2), again(1)), (0, 1));
     }
 
     #[test]

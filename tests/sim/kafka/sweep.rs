@@ -9,7 +9,7 @@ use super::super::world::{Planned, run_crashed};
 /// A seed that is left in peace, and has clients of both languages.
 const SEED: u64 = 36;
 /// Operations of each client.
-const OPS: u32 = 10;
+const OPS: u32 = 30;
 
 /// Crashes at every call; one start in `sample` is crashed as well.
 pub fn crash_at_every_call(sample: u64) -> Swept {
