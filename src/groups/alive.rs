@@ -185,7 +185,7 @@ mod tests {
         let simple = who("", -1);
         assert_eq!(room.groups.may_commit("g", simple, room.now), Ok(()));
         assert_eq!(room.groups.may_commit("", simple, room.now), Ok(()));
-        assert_eq!(room.groups.may_commit("g", who("m", 3), room.now), Err(ErrorCode::IllegalGeneration));
+        assert_eq!(room.groups.may_commit("g", who("m", 3), room.now), Err(ErrorCode::GroupIdNotFound));
         room.groups.known("g", "");
         assert_eq!(room.groups.may_commit("g", simple, room.now), Ok(()));
         assert_eq!(room.groups.may_commit("g", who("m", -1), room.now), Ok(()));

@@ -43,8 +43,8 @@ message! {
 const GROUP: i8 = 0;
 const TRANSACTION: i8 = 1;
 
-/// This broker, for a group. For a transactional id, that there is none yet, which clients take for a reason to ask again
-/// later.
+/// This broker, for a group. For a transactional id, that there is none yet, which clients take for a reason to ask
+/// again later.
 pub fn ask<'a>(request: FindCoordinatorRequest<'a>, context: &Context<'_>) -> Plan<'a> {
     let none = match request.key_type {
         GROUP => None,

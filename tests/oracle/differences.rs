@@ -39,6 +39,23 @@ pub const INTENDED: &[Reason] = &[
         ],
     },
     Reason {
+        why: "Where nothing is wrong no text says so.",
+        rows: &[row("FindCoordinator: *", "error_message", "<text>", "null")],
+    },
+    Reason {
+        why: "A group begins with its first member or offset, and not with somebody who was refused.",
+        rows: &[row("ListGroups: all groups", "groups[begun]*", "(there)", "(absent)")],
+    },
+    Reason {
+        why: "`__consumer_offsets` belongs to the broker, which makes it when a group commits.",
+        rows: &[row(
+            "CreateTopics: the name of Kafka's own topic",
+            "*error_code",
+            "0",
+            "17 InvalidTopicException",
+        )],
+    },
+    Reason {
         why: "There are no transactions yet: no coordinator is found for them, and what belongs to one is refused.",
         rows: &[
             row("FindCoordinator: a transactional id", "*error_code", "0", "15 CoordinatorNotAvailable"),

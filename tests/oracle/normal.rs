@@ -40,7 +40,6 @@ const SORTED: &[(&str, &str)] = &[
     ("DescribeLogDirs.topics", "name"),
     ("Fetch.partitions", "partition_index"),
     ("Fetch.responses", "topic"),
-    ("ListGroups.groups", "group_id"),
     ("ListOffsets.partitions", "partition_index"),
     ("ListOffsets.topics", "name"),
     ("Metadata.partitions", "partition_index"),
@@ -64,6 +63,7 @@ const KEYED: &[(&str, &str)] = &[
     ("ApiVersions.finalized_features", "name"),
     ("CreateTopics.configs", "name"),
     ("DescribeConfigs.configs", "name"),
+    ("ListGroups.groups", "group_id"),
 ];
 
 /// The source of a setting that nobody has set.
