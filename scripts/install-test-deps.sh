@@ -6,8 +6,8 @@ set -euo pipefail
 packages=()
 command -v python3 >/dev/null || packages+=(python3) # examples/client.py and scripts/
 command -v c++ >/dev/null || packages+=(g++)         # libFuzzer is C++
-# For `make clients` and `make oracle`; the first also needs Go 1.26: no release of Debian has that. What the clients themselves consist of is
-# pinned in tests/clients, and installed by its run.sh.
+# For `make clients` and `make oracle`; the first also needs Go 1.26: no release of Debian has that. What the clients
+# themselves consist of is pinned in tests/clients, and installed by its run.sh.
 command -v kcat >/dev/null || packages+=(kcat)
 command -v javac >/dev/null || packages+=(openjdk-17-jdk-headless)
 command -v mvn >/dev/null || packages+=(maven)

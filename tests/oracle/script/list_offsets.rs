@@ -105,7 +105,7 @@ fn epochs(run: &mut Run) {
     let epoch = run.leader_epoch();
     for (what, current) in [("the current leader epoch", epoch), ("a later leader epoch", epoch + 1)] {
         run.each(what, [4, 10], |_, _| {
-            let mut asked = request(&[("timed", 0, -1), ("timed", 0 + 1, BEGUN)]);
+            let mut asked = request(&[("timed", 0, -1), ("timed", 1, BEGUN)]);
             for partition in &mut asked.topics[0].partitions {
                 partition.current_leader_epoch = current;
             }

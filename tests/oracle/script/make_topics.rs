@@ -70,8 +70,11 @@ fn counts(run: &mut Run) {
     run.ask("counts by default before version 4", 3, one(sized("few", -1, -1, &[])).with_validate_only(true));
 }
 
+/// A partition and its brokers.
+type Place<'a> = (i32, &'a [i32]);
+
 fn assignments(run: &mut Run) {
-    let cases: &[(&str, i32, i16, &[(i32, &[i32])])] = &[
+    let cases: &[(&str, i32, i16, &[Place<'_>])] = &[
         ("two partitions on broker 1", -1, -1, &[(0, &[1]), (1, &[1])]),
         ("out of order", -1, -1, &[(1, &[1]), (0, &[1])]),
         ("a number is missing", -1, -1, &[(0, &[1]), (2, &[1])]),
@@ -86,7 +89,7 @@ fn assignments(run: &mut Run) {
         ("a negative number", -1, -1, &[(-1, &[1])]),
     ];
     for (what, partitions, replicas, places) in cases {
-        let place = |(number, brokers): &(i32, &[i32])| {
+        let place = |(number, brokers): &Place<'_>| {
             CreatableReplicaAssignment::default()
                 .with_partition_index(*number)
                 .with_broker_ids(brokers.iter().map(|&b| b.into()).collect())

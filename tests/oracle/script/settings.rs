@@ -172,8 +172,11 @@ fn single_changes(run: &mut Run) {
     look(run, "what appending and subtracting have left", "single-v1");
 }
 
+/// A setting, an operation and its value.
+type Edit<'a> = (&'a str, i8, Option<&'a str>);
+
 fn refused_changes(run: &mut Run) {
-    let cases: &[(&str, &[(&str, i8, Option<&str>)])] = &[
+    let cases: &[(&str, &[Edit<'_>])] = &[
         ("set null", &[("retention.ms", SET, None)]),
         ("append null", &[("cleanup.policy", APPEND, None)]),
         ("delete with a value", &[("retention.ms", DELETE, Some("1"))]),
@@ -212,8 +215,8 @@ fn refused_changes(run: &mut Run) {
     }
 }
 
-fn changed(topic: &str, changes: &[(&str, i8, Option<&str>)]) -> single::AlterConfigsResource {
-    let config = |&(name, operation, value): &(&str, i8, Option<&str>)| {
+fn changed(topic: &str, changes: &[Edit<'_>]) -> single::AlterConfigsResource {
+    let config = |&(name, operation, value): &Edit<'_>| {
         single::AlterableConfig::default()
             .with_name(text(name))
             .with_config_operation(operation)
