@@ -4,8 +4,8 @@
     scripts/versus-kafka.py [--passes 5] [--quick] [--only WORD] [--json FILE] [--write docs/BENCHMARKS.md]
 
 In each pass each broker starts on an empty folder, is warmed up with a load that does not count, goes through every
-workload and is stopped; who begins changes with each pass. A figure is the median of the passes. The clients are Kafka's
-own kafka-producer-perf-test and librdkafka's rdkafka_performance, which `tests/clients/run.sh --install tools` and
+workload and is stopped; who begins changes with each pass. A figure is the median of the passes. The clients are
+Kafka's own kafka-producer-perf-test and librdkafka's rdkafka_performance, which `tests/clients/run.sh --install tools` and
 `tests/librdkafka/run.sh --install` fetch and build. CPU is what the broker's process used, user and system; memory is
 its VmRSS and VmHWM. --write replaces the tables between the two marks of that file.
 
@@ -132,7 +132,8 @@ def one_pass(kind, home, options, figures):
 
     try:
         subjects = [(name, configs) for name, process, configs in SUBJECTS if process == kind]
-        note(subjects[0][0], "process", {"start-up ms": broker.started_in * 1000, "MB when started": broker.idle_memory})
+        started = {"start-up ms": broker.started_in * 1000, "MB when started": broker.idle_memory}
+        note(subjects[0][0], "process", started)
         warm_up(broker, shrink)
         for subject, configs in subjects:
             for workload, run in workloads(broker, configs, shrink):
@@ -273,7 +274,8 @@ def run(command):
 
 def render(figures):
     """The tables: for each workload and figure the medians, and Kafka's divided by krappy's or the other way round."""
-    lines = ["| workload | figure | krappy | krappy, unsynced | Kafka | krappy is better by |", "|---|---|---:|---:|---:|---:|"]
+    lines = ["| workload | figure | krappy | krappy, unsynced | Kafka | krappy is better by |",
+             "|---|---|---:|---:|---:|---:|"]
     for workload, seen in figures.items():
         for name, by_subject in seen.items():
             medians = {subject: statistics.median(values) for subject, values in by_subject.items()}

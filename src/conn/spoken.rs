@@ -144,7 +144,7 @@ fn listen(input: &[u8]) -> Result<Option<Spoken>, Violation> {
     let Some(&[_, _, _, _, high, low]) = input.first_chunk::<TELLING>() else { return Ok(None) };
     match u16::from_be_bytes([high, low]) {
         frame::MAGIC => Ok(Some(Spoken::Native(native::Session::default()))),
-        key if kafka::is_spoken(key) => Ok(Some(Spoken::Kafka(Box::new(kafka::Session::default())))),
+        key if kafka::is_spoken(key) => Ok(Some(Spoken::Kafka(Box::default()))),
         _ => Err(Violation("this is neither a krappy client nor a Kafka client nor HTTP".into())),
     }
 }
