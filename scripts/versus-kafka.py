@@ -5,9 +5,9 @@
 
 In each pass each broker starts on an empty folder, is warmed up with a load that does not count, goes through every
 workload and is stopped; who begins changes with each pass. A figure is the median of the passes. The clients are
-Kafka's own kafka-producer-perf-test and librdkafka's rdkafka_performance, which `tests/clients/run.sh --install tools` and
-`tests/librdkafka/run.sh --install` fetch and build. CPU is what the broker's process used, user and system; memory is
-its VmRSS and VmHWM. --write replaces the tables between the two marks of that file.
+Kafka's own kafka-producer-perf-test and librdkafka's rdkafka_performance, which `tests/clients/run.sh --install tools`
+and `tests/librdkafka/run.sh --install` fetch and build. CPU is what the broker's process used, user and system; memory
+is its VmRSS and VmHWM. --write replaces the tables between the two marks of that file.
 
 Three brokers stand in the tables: krappy as it is, whose acks=all means on disk; krappy on topics with Kafka's
 `flush.messages`, which leave syncing to the system; and Kafka, which never syncs by itself.
