@@ -36,7 +36,7 @@ message! {
         error_code: i16;
         generation_id: i32 = -1;
         [7..] protocol_type: Option<Text<'a>>;
-        [null 7..] protocol_name: Option<Text<'a>>;
+        protocol_name: Option<Text<'a>>;
         leader: Text<'a>;
         [only 9..] skip_assignment: bool;
         member_id: Text<'a>;

@@ -24,7 +24,8 @@ message! {
 
     /// Those of a topic.
     OffsetCommitRequestTopic<'a> {
-        name: &'a str;
+        [only ..=9] name: &'a str;
+        [only 10..] topic_id: Uuid;
         partitions: Vec<OffsetCommitRequestPartition<'a>>;
     }
 
@@ -44,7 +45,8 @@ message! {
 
     /// Those of a topic.
     OffsetCommitResponseTopic<'a> {
-        name: Text<'a>;
+        [only ..=9] name: Text<'a>;
+        [only 10..] topic_id: Uuid;
         partitions: Vec<OffsetCommitResponsePartition>;
     }
 
@@ -91,6 +93,7 @@ fn answer(replies: Vec<Reply>, asked: Vec<(Named, Vec<i32>)>, version: i16) -> O
     let mut each = each.into_iter().chain(std::iter::repeat(all));
     let topics = asked.into_iter().map(|(named, numbers)| OffsetCommitResponseTopic {
         name: named.text(),
+        topic_id: named.id,
         partitions: numbers
             .into_iter()
             .zip(&mut each)

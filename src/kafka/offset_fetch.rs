@@ -15,7 +15,7 @@ message! {
     /// Asks how far groups have come.
     OffsetFetchRequest<'a> {
         [only ..=7] group_id: &'a str;
-        [only ..=7, null 2..] topics: Option<Vec<OffsetFetchRequestTopic<'a>>>;
+        [only ..=7] topics: Option<Vec<OffsetFetchRequestTopic<'a>>>;
         [only 8..] groups: Vec<OffsetFetchRequestGroup<'a>>;
         [only 7..] require_stable: bool;
     }

@@ -332,14 +332,14 @@ messages! {
         OffsetCommitRequest<'_> {
             group_id generation_id_or_member_epoch member_id group_instance_id retention_time_ms topics
         }
-        OffsetCommitRequestTopic<'_> { name partitions }
+        OffsetCommitRequestTopic<'_> { name topic_id partitions }
         OffsetCommitRequestPartition<'_> {
             partition_index committed_offset committed_leader_epoch committed_metadata
         }
     }
     offset_commit offset_commit_response {
         OffsetCommitResponse<'_> { throttle_time_ms topics }
-        OffsetCommitResponseTopic<'_> { name partitions }
+        OffsetCommitResponseTopic<'_> { name topic_id partitions }
         OffsetCommitResponsePartition { partition_index error_code }
     }
     offset_fetch offset_fetch_request {

@@ -25,6 +25,9 @@ pub struct Asker {
     began: i64,
 }
 
+/// The first version of ListOffsets in which the newest record can be asked for.
+const NEWEST_SINCE: i16 = 7;
+
 /// What it remembers of a request.
 pub enum Note {
     Metadata,
@@ -52,7 +55,7 @@ impl Asker {
             }
         }
         let request = offsets::request(&asked, self.topics.leader_epoch);
-        line.ask(request, any_version(LIST_OFFSETS, ctx.rng), Note::Offsets(notes));
+        line.ask(request, any_version(LIST_OFFSETS, ctx.rng).max(NEWEST_SINCE), Note::Offsets(notes));
     }
 
     fn delete(&self, n: usize, line: &mut Line<'_, Note>, ctx: &mut Ctx<'_>) {
