@@ -1,6 +1,7 @@
 //! A Kafka client of few words: sends bytes, and takes answers as they come.
 //!
 //! Invariant: nothing waits longer than [`PATIENCE`].
+#![allow(dead_code)] // Each test program uses its own part of this.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -155,6 +156,7 @@ pub fn sample(key: i16, version: i16) -> Call<'static> {
             topics: vec![offset_commit::OffsetCommitRequestTopic {
                 name,
                 partitions: vec![offset_commit::OffsetCommitRequestPartition::default()],
+                ..Default::default()
             }],
             ..Default::default()
         }

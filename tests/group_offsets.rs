@@ -1,0 +1,235 @@
+//! What groups rely on, asked of the real broker on the wire: what was committed is there after any end of the process,
+//! belongs to the topic that was meant, and is written by nobody else; whoever waits in a group is not left waiting.
+
+mod common;
+
+mod kafka {
+    pub mod peer;
+}
+
+use common::{Broker, TempDir};
+use kafka::peer::{Peer, decoded, produce, request};
+use krappy::kafka::delete_topics::DeleteTopicsRequest;
+use krappy::kafka::heartbeat::HeartbeatRequest;
+use krappy::kafka::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
+use krappy::kafka::metadata::{MetadataRequest, MetadataRequestTopic};
+use krappy::kafka::offset_commit::{
+    OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use krappy::kafka::offset_fetch::OffsetFetchRequest;
+use krappy::kafka::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
+use krappy::kafka::table::Answer;
+
+const GROUP: &str = "billing";
+const TOPIC: &str = "orders";
+const INTERNAL: &str = "__consumer_offsets";
+/// No generation and no member.
+const OUTSIDE: (i32, &str) = (-1, "");
+
+/// Sends a request and looks at its answer.
+fn ask<T>(peer: &mut Peer, key: i16, version: i16, bytes: &[u8], look: impl FnOnce(&Answer<'_>) -> T) -> T {
+    peer.send(bytes);
+    decoded(&peer.answer().expect("it is answered"), key, version, look)
+}
+
+fn position(partition_index: i32, committed_offset: i64, words: &str) -> OffsetCommitRequestPartition<'_> {
+    let committed_metadata = Some(words);
+    OffsetCommitRequestPartition {
+        partition_index,
+        committed_offset,
+        committed_metadata,
+        ..Default::default()
+    }
+}
+
+/// Commits as a member of a generation, or from outside of the group; the errors of the partitions.
+fn commit(
+    peer: &mut Peer,
+    partitions: Vec<OffsetCommitRequestPartition<'_>>,
+    (generation, member_id): (i32, &str),
+) -> Vec<i16> {
+    let topics = vec![OffsetCommitRequestTopic { name: TOPIC, partitions, ..Default::default() }];
+    let commit = OffsetCommitRequest {
+        group_id: GROUP,
+        generation_id_or_member_epoch: generation,
+        member_id,
+        topics,
+        ..Default::default()
+    };
+    let bytes = request(commit, 8);
+    ask(peer, 8, 8, &bytes, |answer| match answer {
+        Answer::OffsetCommit(answer) => answer.topics[0].partitions.iter().map(|p| p.error_code).collect(),
+        other => panic!("{other:?}"),
+    })
+}
+
+/// Everything that the group has committed: partition, offset, words.
+fn committed(peer: &mut Peer) -> Vec<(i32, i64, String)> {
+    let bytes = request(OffsetFetchRequest { group_id: GROUP, topics: None, ..Default::default() }, 7);
+    ask(peer, 9, 7, &bytes, |answer| match answer {
+        Answer::OffsetFetch(answer) => {
+            assert_eq!(answer.error_code, 0);
+            let all = answer.topics.iter().flat_map(|topic| &topic.partitions);
+            let told = |words: &Option<_>| words.as_deref().map(str::to_owned).unwrap_or_default();
+            all.map(|p| (p.partition_index, p.committed_offset, told(&p.metadata))).collect()
+        }
+        other => panic!("{other:?}"),
+    })
+}
+
+/// JoinGroup in the version that lets a member in at once.
+fn join(member_id: &str) -> Vec<u8> {
+    let protocols = vec![JoinGroupRequestProtocol { name: "range", metadata: b"" }];
+    let join = JoinGroupRequest {
+        group_id: GROUP,
+        session_timeout_ms: 60_000,
+        rebalance_timeout_ms: 60_000,
+        member_id,
+        protocol_type: "consumer",
+        protocols,
+        ..Default::default()
+    };
+    request(join, 3)
+}
+
+/// The error, the generation and the member's id of an answer to JoinGroup.
+fn joined(answer: &Answer<'_>) -> (i16, i32, String) {
+    match answer {
+        Answer::JoinGroup(answer) => {
+            (answer.error_code, answer.generation_id, answer.member_id.clone().into_owned())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A member alone in its group, with its share.
+fn settle(peer: &mut Peer) -> (i32, String) {
+    let (error, generation, member) = ask(peer, 11, 3, &join(""), joined);
+    assert_eq!(error, 0);
+    let assignments = vec![SyncGroupRequestAssignment { member_id: &member, assignment: b"all" }];
+    let sync = SyncGroupRequest {
+        group_id: GROUP,
+        generation_id: generation,
+        member_id: &member,
+        assignments,
+        ..Default::default()
+    };
+    let share = ask(peer, 14, 3, &request(sync, 3), |answer| match answer {
+        Answer::SyncGroup(answer) => (answer.error_code, answer.assignment.to_vec()),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(share, (0, b"all".to_vec()));
+    (generation, member)
+}
+
+fn heartbeat(peer: &mut Peer, generation_id: i32, member_id: &str) -> i16 {
+    let beat = HeartbeatRequest { group_id: GROUP, generation_id, member_id, ..Default::default() };
+    ask(peer, 12, 3, &request(beat, 3), |answer| match answer {
+        Answer::Heartbeat(answer) => answer.error_code,
+        other => panic!("{other:?}"),
+    })
+}
+
+#[test]
+fn what_was_committed_is_there_after_a_kill_and_after_a_stop() {
+    let data = TempDir::new("group-offsets");
+    let mut broker = Broker::on(data.path(), &["--num-partitions", "3"]);
+    let mut peer = Peer::connect(broker.addr);
+    peer.create(TOPIC, &[]);
+    assert_eq!(commit(&mut peer, vec![position(0, 7, "first"), position(0, 9, "last")], OUTSIDE), [0, 0]);
+    for round in 0..4 {
+        if round % 2 == 0 {
+            broker.kill();
+        } else {
+            assert!(broker.stop().success());
+        }
+        broker = Broker::on(data.path(), &[]);
+        let mut peer = Peer::connect(broker.addr);
+        assert_eq!(committed(&mut peer), [(0, 9 + round, "last".to_owned())], "start {round}");
+        assert_eq!(commit(&mut peer, vec![position(0, 10 + round, "last")], OUTSIDE), [0]);
+    }
+}
+
+#[test]
+fn a_topic_that_is_made_again_begins_without_committed_offsets() {
+    let data = TempDir::new("group-again");
+    let mut broker = Broker::on(data.path(), &[]);
+    let mut peer = Peer::connect(broker.addr);
+    peer.create(TOPIC, &[]);
+    assert_eq!(commit(&mut peer, vec![position(0, 7, "")], OUTSIDE), [0]);
+    let delete = DeleteTopicsRequest { topic_names: vec![TOPIC], ..Default::default() };
+    let deleted = ask(&mut peer, 20, 4, &request(delete, 4), |answer| match answer {
+        Answer::DeleteTopics(answer) => answer.responses[0].error_code,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(deleted, 0);
+    peer.create(TOPIC, &[]);
+    assert_eq!(committed(&mut peer), []);
+    broker.kill();
+    let broker = Broker::on(data.path(), &[]);
+    assert_eq!(committed(&mut Peer::connect(broker.addr)), []);
+}
+
+#[test]
+fn the_topic_of_offsets_is_told_and_written_by_the_broker_alone() {
+    let broker = Broker::ephemeral(&[]);
+    let mut peer = Peer::connect(broker.addr);
+    peer.create(TOPIC, &[]);
+    assert_eq!(commit(&mut peer, vec![position(0, 7, "")], OUTSIDE), [0]);
+    let named = MetadataRequestTopic { name: Some(INTERNAL), ..Default::default() };
+    let metadata = MetadataRequest { topics: Some(vec![named]), ..Default::default() };
+    let told = ask(&mut peer, 3, 8, &request(metadata, 8), |answer| match answer {
+        Answer::Metadata(answer) => (answer.topics[0].error_code, answer.topics[0].is_internal),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(told, (0, true));
+    let refused = ask(&mut peer, 0, 8, &produce(INTERNAL, 0, -1, b"anything"), |answer| match answer {
+        Answer::Produce(answer) => answer.responses[0].partition_responses[0].error_code,
+        other => panic!("{other:?}"),
+    });
+    let delete = DeleteTopicsRequest { topic_names: vec![INTERNAL], ..Default::default() };
+    let kept = ask(&mut peer, 20, 4, &request(delete, 4), |answer| match answer {
+        Answer::DeleteTopics(answer) => answer.responses[0].error_code,
+        other => panic!("{other:?}"),
+    });
+    assert_eq!((refused, kept), (17, 17));
+    assert_eq!(committed(&mut peer), [(0, 7, String::new())]);
+}
+
+#[test]
+fn members_are_forgotten_with_the_process_and_what_they_committed_is_not() {
+    let data = TempDir::new("group-members");
+    let mut broker = Broker::on(data.path(), &[]);
+    let mut peer = Peer::connect(broker.addr);
+    peer.create(TOPIC, &[]);
+    let (generation, member) = settle(&mut peer);
+    assert_eq!(heartbeat(&mut peer, generation, &member), 0);
+    let mut as_member =
+        |generation| commit(&mut peer, vec![position(0, 5, "")], (generation, member.as_str()));
+    // Of another generation: ILLEGAL_GENERATION.
+    assert_eq!([generation, generation + 1].map(&mut as_member), [vec![0], vec![22]]);
+    // From outside, while there are members: UNKNOWN_MEMBER_ID.
+    assert_eq!(commit(&mut peer, vec![position(0, 99, "")], OUTSIDE), [25]);
+    broker.kill();
+    let broker = Broker::on(data.path(), &[]);
+    let mut peer = Peer::connect(broker.addr);
+    assert_eq!(heartbeat(&mut peer, generation, &member), 25);
+    assert_eq!(committed(&mut peer), [(0, 5, String::new())]);
+    settle(&mut peer);
+}
+
+#[test]
+fn whoever_waits_in_a_group_is_sent_away_when_the_broker_stops() {
+    let mut broker = Broker::ephemeral(&[]);
+    let mut first = Peer::connect(broker.addr);
+    let (generation, member) = settle(&mut first);
+    // The first member does not come back, so the second one waits for it.
+    let mut second = Peer::connect(broker.addr);
+    second.send(&join(""));
+    // REBALANCE_IN_PROGRESS.
+    common::eventually("the second member has arrived", || heartbeat(&mut first, generation, &member) == 27);
+    assert!(broker.stop().success());
+    let frame = second.answer().expect("it is answered");
+    // COORDINATOR_NOT_AVAILABLE: look for it again.
+    assert_eq!(decoded(&frame, 11, 3, joined).0, 15);
+}
