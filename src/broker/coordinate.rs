@@ -113,12 +113,6 @@ impl Coordinator {
         let again = if let Loading::Failed(at) = self.state { Some(at) } else { None };
         self.groups.next_deadline().into_iter().chain(again).min()
     }
-
-    /// Groups, members and offsets that are kept.
-    pub fn counts(&self) -> (usize, usize, usize) {
-        let totals = self.groups.totals();
-        (totals.groups, totals.members, self.offsets.len())
-    }
 }
 
 /// Why a request about groups is not answered now.
