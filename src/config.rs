@@ -116,6 +116,8 @@ pub struct GroupConfig {
     pub memory: usize,
     /// `offsets.topic.num.partitions`: partitions of the internal topic, when it is made.
     pub offsets_partitions: u32,
+    /// `offsets.retention.minutes`: how long offsets of a group without members are kept; -1: for ever.
+    pub offsets_retention_minutes: i64,
 }
 
 impl Default for GroupConfig {
@@ -128,6 +130,7 @@ impl Default for GroupConfig {
             max_groups: 100_000,
             memory: 64 << 20,
             offsets_partitions: 1,
+            offsets_retention_minutes: -1,
         }
     }
 }

@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 
 use super::acks::OURSELVES;
 use super::catalog::State;
+use super::expiry::EmptySince;
+use super::gaps::Lost;
 use super::{Broker, Taken};
 use crate::api::group::{
     CommitPosition, GroupDescription, GroupLine, GroupOffset, GroupReply, GroupRequest, MemberDescription,
@@ -50,8 +52,10 @@ const LOAD_AGAIN_MS: u64 = 1_000;
 /// All groups, and how far they have come.
 #[derive(Debug)]
 pub struct Coordinator {
-    groups: Groups<ReplyTo>,
-    offsets: Offsets,
+    pub(super) groups: Groups<ReplyTo>,
+    pub(super) offsets: Offsets,
+    pub(super) lost: Lost,
+    pub(super) empty_since: EmptySince,
     state: Loading,
     /// Commits whose records are not durable yet, by slot.
     pending: BTreeMap<u64, Pending>,
@@ -102,10 +106,17 @@ impl Coordinator {
         Self {
             groups: Groups::new(limits, u128::from_be_bytes(salt)),
             offsets: Offsets::default(),
+            lost: Lost::default(),
+            empty_since: EmptySince::default(),
             state: Loading::Done,
             pending: BTreeMap::new(),
             next_slot: CREATION + 1,
         }
+    }
+
+    /// Whether it is known how far groups have come.
+    pub fn is_loaded(&self) -> bool {
+        self.state == Loading::Done
     }
 
     /// When [`Broker::tick_groups`] has something to do.
@@ -177,6 +188,14 @@ impl Broker {
             GroupRequest::List { states, kinds } => {
                 GroupReply::List(groups.list(&states, &kinds).iter().map(line).collect())
             }
+            GroupRequest::JoinStream { .. } | GroupRequest::Owned { .. } | GroupRequest::EndStream { .. } => {
+                GroupReply::Result(Err(ErrorCode::NotAvailable))
+            }
+            GroupRequest::After { name, limit } => {
+                let (groups, more) = self.groups_after(name, limit);
+                GroupReply::Page(groups, more)
+            }
+            GroupRequest::Detail(group) => GroupReply::Detail(self.group_detail(group)),
             GroupRequest::Describe(group) => {
                 GroupReply::Description(described(group, &groups.describe(group)))
             }
@@ -261,7 +280,7 @@ impl Broker {
     }
 
     /// Whether a position was committed for the topic that has this name now.
-    fn is_meant(&self, topic: &str, position: &Position) -> bool {
+    pub(super) fn is_meant(&self, topic: &str, position: &Position) -> bool {
         let found = self.catalog.find(topic).and_then(|key| self.catalog.get(key));
         found.is_some_and(|topic| topic.id == position.topic_id && matches!(topic.state, State::Live))
     }
@@ -321,7 +340,7 @@ impl Broker {
         self.drop_offsets(changes, now);
     }
 
-    fn drop_offsets(&mut self, changes: Vec<Change>, now: Now) {
+    pub(super) fn drop_offsets(&mut self, changes: Vec<Change>, now: Now) {
         if !changes.is_empty()
             && let Ok(topic) = self.live_topic(TopicRef::Name(OFFSETS_TOPIC))
         {
@@ -416,7 +435,10 @@ impl Broker {
             }
             match self.coordinator.offsets.has(&group) {
                 true => self.coordinator.groups.known(&group, ""),
-                false => self.coordinator.groups.forgotten(&group),
+                false => {
+                    self.coordinator.lost.remove(&group);
+                    self.coordinator.groups.forgotten(&group);
+                }
             }
         }
         let (to, reply) = match pending.then {
@@ -525,7 +547,8 @@ impl Broker {
     }
 }
 
-fn forgotten(group: &str, topic: &str, partition: i32) -> Change {
+/// A position that is to be forgotten.
+pub(super) fn forgotten(group: &str, topic: &str, partition: i32) -> Change {
     Change { group: group.to_owned(), topic: topic.to_owned(), partition, position: None }
 }
 

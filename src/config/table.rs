@@ -61,7 +61,7 @@ impl Setting {
     pub fn get(&self, config: &Config) -> Value {
         match self.access {
             Access::Field(get, _) => get(config),
-            Access::Topic(setting) => Value::Number((setting.get)(&config.topic)),
+            Access::Topic(setting) => (setting.get)(&config.topic),
         }
     }
 
@@ -69,7 +69,7 @@ impl Setting {
     pub fn set(&self, config: &mut Config, value: Value) {
         match self.access {
             Access::Field(_, set) => set(config, value),
-            Access::Topic(setting) => (setting.set)(&mut config.topic, number(value)),
+            Access::Topic(setting) => (setting.set)(&mut config.topic, &value),
         }
     }
 
@@ -272,6 +272,14 @@ const BROKER: &[Setting] = &[
         millis(0, HOUR),
         group.initial_rebalance_delay_ms,
         "How long the first members of an empty consumer group wait for others before partitions are shared out."
+    ),
+    amount!(
+        "offsets.retention.minutes",
+        Broker,
+        Kind::Count(Bounds::new(-1, i32::MAX as i64).or("never", -1)),
+        group.offsets_retention_minutes,
+        "How many minutes the committed offsets of a consumer group are kept after its last member and its last commit. \
+         Kafka forgets them after a week; here they stay unless this is set."
     ),
     amount!(
         "offsets.topic.num.partitions",
@@ -540,6 +548,7 @@ mod tests {
                 (_, Value::Endpoint(_)) => {
                     Value::Endpoint(Some(crate::config::Address { host: "h".into(), port: 1 }))
                 }
+                (_, Value::Names(_)) => Value::Names(vec!["a".into()]),
             };
             setting.set(&mut config, other);
             let changed: Vec<_> =

@@ -48,11 +48,11 @@ pub use describe::{Description, Listed, MemberDescription};
 pub use group::State;
 pub use limits::{Limits, MOST_NAME};
 pub use messages::{Answer, Join, Joined, JoinedMember, Leaver, Sync, Synced, Who};
-pub use subscription::Subscribed;
+pub use subscription::{Subscribed, share};
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::ops::RangeInclusive;
+use std::ops::{Bound, RangeInclusive};
 use std::sync::Arc;
 
 use krappy_wire::error::ErrorCode;
@@ -248,6 +248,17 @@ impl<W: Copy + Ord + Debug> Groups<W> {
         };
         let all = self.by_name.values().map(|key| self.groups[key].group.listed());
         all.filter(|group| has(states, group.state.name()) && has(kinds, group.kind)).collect()
+    }
+
+    /// Groups behind a name, sorted by name.
+    pub fn after(&self, name: &str) -> impl Iterator<Item = Listed<'_>> {
+        let behind = self.by_name.range::<str, _>((Bound::Excluded(name), Bound::Unbounded));
+        behind.map(|(_, key)| self.groups[key].group.listed())
+    }
+
+    /// One group as a line.
+    pub fn line(&self, group: &str) -> Result<Listed<'_>, ErrorCode> {
+        Ok(self.groups[&self.look(group)?].group.listed())
     }
 
     /// DescribeGroups.

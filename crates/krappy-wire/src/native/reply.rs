@@ -1,7 +1,9 @@
 //! What the broker answers.
 
 use super::rows::Tails;
-use super::{Head, KeyState, Level, Rows, Scanned, code, list, put_list, read_bool};
+use super::{
+    Assigned, GroupInfo, Groups, Head, KeyState, Level, Rows, Scanned, code, list, put_list, read_bool,
+};
 use crate::codec::{Malformed, Reader, Writer};
 use crate::error::ErrorCode;
 use crate::frame;
@@ -103,6 +105,17 @@ pub enum Reply<'a> {
         /// Whether that record is a deletion.
         deleted: bool,
     },
+    /// Answer to Commit and ForgetOffsets: for each item of the request the number of an [`ErrorCode`].
+    Each {
+        /// In the order of the request; [`ErrorCode::None`]: it went well, durably.
+        errors: Vec<i16>,
+    },
+    /// Answer to ListGroups.
+    Groups(Groups<'a>),
+    /// Answer to DescribeGroup.
+    Group(GroupInfo<'a>),
+    /// Sent to a member of a group without being asked, with the correlation of its registration.
+    Assigned(Assigned),
     /// The broker is stopping: it finishes what it has read and closes. On stream 0, correlation 0.
     GoAway {
         /// Why.
@@ -289,6 +302,10 @@ impl<'a> Reply<'a> {
             code::CONFLICT => {
                 Reply::Conflict { partition: r.i32()?, offset: r.i64()?, deleted: read_bool(&mut r)? }
             }
+            code::EACH => Reply::Each { errors: list(&mut r, |r| r.i16())? },
+            code::GROUPS => Reply::Groups(Groups::read(&mut r)?),
+            code::GROUP => Reply::Group(GroupInfo::read(&mut r)?),
+            code::ASSIGNED => Reply::Assigned(Assigned::read(&mut r)?),
             code::GO_AWAY => Reply::GoAway { message: r.string()? },
             code::ERROR => Reply::Error { code: r.i16()?, message: r.string()?, hint: r.string()? },
             _ => return Ok(None),
@@ -316,6 +333,10 @@ impl<'a> Reply<'a> {
             Reply::Rows(_) => code::ROWS,
             Reply::SnapshotEnd { .. } => code::SNAPSHOT_END,
             Reply::Conflict { .. } => code::CONFLICT,
+            Reply::Each { .. } => code::EACH,
+            Reply::Groups(_) => code::GROUPS,
+            Reply::Group(_) => code::GROUP,
+            Reply::Assigned(_) => code::ASSIGNED,
             Reply::GoAway { .. } => code::GO_AWAY,
             Reply::Error { .. } => code::ERROR,
         }
@@ -410,6 +431,10 @@ impl<'a> Reply<'a> {
                 out.put_i64(*offset);
                 out.put_u8(u8::from(*deleted));
             }
+            Reply::Each { errors } => put_list(out, errors, |out, error| out.put_i16(*error)),
+            Reply::Groups(page) => page.put(out),
+            Reply::Group(group) => group.put(out),
+            Reply::Assigned(assigned) => assigned.put(out),
             Reply::GoAway { message } => out.put_string(message),
             Reply::Error { code, message, hint } => {
                 out.put_i16(*code);
