@@ -14,9 +14,9 @@ pub struct Listed<'a> {
     pub group: &'a str,
     /// What it does; empty: it was only ever used to keep offsets.
     pub protocol_type: &'a str,
-    /// Where it is.
-    pub state: State,
-    /// Which of Kafka's kinds of groups it is: `classic`.
+    /// Where it is, by Kafka's name.
+    pub state: &'static str,
+    /// Which of Kafka's kinds of groups it is: `classic` or `consumer`.
     pub kind: &'static str,
 }
 
@@ -59,7 +59,12 @@ impl Description<'_> {
 impl<W: Copy + Ord + Debug> ClassicGroup<W> {
     /// It as a line.
     pub fn listed(&self) -> Listed<'_> {
-        Listed { group: &self.name, protocol_type: &self.protocol_type, state: self.state, kind: "classic" }
+        Listed {
+            group: &self.name,
+            protocol_type: &self.protocol_type,
+            state: self.state.name(),
+            kind: "classic",
+        }
     }
 
     /// It in full.
@@ -151,7 +156,7 @@ mod tests {
         assert!(names(&["PreparingRebalance"], &[]).is_empty() && names(&[], &["consumer"]).is_empty());
         let listed = room.groups.list(&["Empty"], &[]);
         assert_eq!((listed[0].protocol_type, listed[1].protocol_type), ("", "connect"));
-        assert_eq!((listed[1].state.name(), listed[1].kind), ("Empty", "classic"));
+        assert_eq!((listed[1].state, listed[1].kind), ("Empty", "classic"));
     }
 
     #[test]
