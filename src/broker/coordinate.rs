@@ -556,7 +556,7 @@ fn line(listed: &Listed<'_>) -> GroupLine {
     GroupLine {
         group: listed.group.to_owned(),
         protocol_type: listed.protocol_type.to_owned(),
-        state: listed.state.name(),
+        state: listed.state,
         kind: listed.kind,
     }
 }

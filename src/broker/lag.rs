@@ -57,7 +57,7 @@ impl Broker {
         }
         GroupSummary {
             group: listed.group.to_owned(),
-            state: listed.state.name(),
+            state: listed.state,
             kind: listed.kind,
             members: listed.members,
             topics: topics.len(),

@@ -14,9 +14,9 @@ pub struct Listed<'a> {
     pub group: &'a str,
     /// What it does; empty: it was only ever used to keep offsets.
     pub protocol_type: &'a str,
-    /// Where it is.
-    pub state: State,
-    /// Which of Kafka's kinds of groups it is: `classic`.
+    /// Where it is, by Kafka's name.
+    pub state: &'static str,
+    /// Which of Kafka's kinds of groups it is: `classic` or `consumer`.
     pub kind: &'static str,
     /// How many members it has.
     pub members: usize,
@@ -64,7 +64,7 @@ impl<W: Copy + Ord + Debug> ClassicGroup<W> {
         Listed {
             group: &self.name,
             protocol_type: &self.protocol_type,
-            state: self.state,
+            state: self.state.name(),
             kind: "classic",
             members: self.roster.len(),
         }
@@ -159,7 +159,7 @@ mod tests {
         assert!(names(&["PreparingRebalance"], &[]).is_empty() && names(&[], &["consumer"]).is_empty());
         let listed = room.groups.list(&["Empty"], &[]);
         assert_eq!((listed[0].protocol_type, listed[1].protocol_type), ("", "connect"));
-        assert_eq!((listed[1].state.name(), listed[1].kind), ("Empty", "classic"));
+        assert_eq!((listed[1].state, listed[1].kind), ("Empty", "classic"));
     }
 
     #[test]

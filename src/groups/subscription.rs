@@ -8,6 +8,7 @@
 
 use std::collections::BTreeSet;
 
+use super::consumer::Subscription;
 use krappy_wire::codec::{Malformed, Reader};
 
 /// The protocol type of groups whose metadata has this format.
@@ -20,6 +21,8 @@ pub enum Subscribed<'a> {
     To(BTreeSet<&'a str>),
     /// A member has metadata of another format: it may be any.
     Unknown,
+    /// What members have told the broker.
+    By(Vec<&'a Subscription>),
 }
 
 impl<'a> Subscribed<'a> {
@@ -38,6 +41,7 @@ impl<'a> Subscribed<'a> {
         match self {
             Subscribed::To(topics) => topics.contains(topic),
             Subscribed::Unknown => true,
+            Subscribed::By(members) => members.iter().any(|subscription| subscription.includes(topic)),
         }
     }
 }
