@@ -1,6 +1,11 @@
 //! What can be asked about consumer groups, and what is answered. What members say and hear is in [`crate::groups`].
 
 use super::Position;
+pub use crate::groups::assign::{Partitions, TopicPartition};
+pub use crate::groups::consumer::{
+    ConsumerDescription, ConsumerMember, Heard, Heartbeat as ConsumerHeartbeat, Refused as ConsumerRefused,
+    TopicShare,
+};
 pub use crate::groups::{Answer as MemberAnswer, Join, JoinedMember, Leaver, Sync, Who};
 use krappy_wire::error::ErrorCode;
 
@@ -18,6 +23,8 @@ pub enum GroupRequest<'a> {
         /// The member.
         who: Who<'a>,
     },
+    /// To join, stay in or leave a consumer group. Answered with [`GroupReply::Heard`].
+    Consume(ConsumerHeartbeat<'a>),
     /// That members go. Answered with [`GroupReply::Each`].
     Leave {
         /// The group.
@@ -38,6 +45,10 @@ pub enum GroupRequest<'a> {
     Offsets {
         /// The group.
         group: &'a str,
+        /// Who asks, if it is a member of a consumer group and says so.
+        member: Option<&'a str>,
+        /// The epoch that it is in; -1: it does not say.
+        epoch: i32,
         /// Topics and numbers of partitions; absent: all that it has committed.
         partitions: Option<Vec<(&'a str, i32)>>,
     },
@@ -53,6 +64,8 @@ pub enum GroupRequest<'a> {
     JoinStream {
         /// The group.
         group: &'a str,
+        /// What the client calls itself.
+        client_id: &'a str,
         /// The topic.
         topic: &'a str,
         /// Where nothing was committed, it begins at the end and not at the beginning.
@@ -81,6 +94,8 @@ pub enum GroupRequest<'a> {
     Detail(&'a str),
     /// One group in full. Answered with [`GroupReply::Description`]; a group that is not there is dead.
     Describe(&'a str),
+    /// One consumer group in full. Answered with [`GroupReply::Consumer`].
+    DescribeConsumer(&'a str),
     /// To forget a group that has no members. Answered with [`GroupReply::Result`], when that is durable.
     Delete(&'a str),
     /// To forget how far the group has come in some partitions. Answered with [`GroupReply::Each`], when that is
@@ -248,6 +263,8 @@ pub struct MemberDescription {
 pub enum GroupReply {
     /// What ends the wait of a member.
     Member(MemberAnswer),
+    /// What a member of a consumer group is to know, or why it is refused.
+    Heard(Result<Heard, ConsumerRefused>),
     /// It went well, or why not.
     Result(Result<(), ErrorCode>),
     /// Why nothing was done, or for each item of the request, in its order, whether it was.
@@ -264,4 +281,6 @@ pub enum GroupReply {
     Page(Vec<GroupSummary>, bool),
     /// One with how far it has come, or why it cannot be told.
     Detail(Result<GroupDetail, ErrorCode>),
+    /// A consumer group in full, or why there is none.
+    Consumer(Result<ConsumerDescription, ConsumerRefused>),
 }

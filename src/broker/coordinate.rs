@@ -12,8 +12,10 @@ use std::collections::BTreeMap;
 
 use super::acks::OURSELVES;
 use super::catalog::State;
+use super::consumers::{self, Topics};
 use super::expiry::EmptySince;
 use super::gaps::Lost;
+use super::streams::Streams;
 use super::{Broker, Taken};
 use crate::api::group::{
     CommitPosition, GroupDescription, GroupLine, GroupOffset, GroupReply, GroupRequest, MemberDescription,
@@ -56,6 +58,7 @@ pub struct Coordinator {
     pub(super) offsets: Offsets,
     pub(super) lost: Lost,
     pub(super) empty_since: EmptySince,
+    pub(super) streams: Streams,
     state: Loading,
     /// Commits whose records are not durable yet, by slot.
     pending: BTreeMap<u64, Pending>,
@@ -99,6 +102,10 @@ impl Coordinator {
             max_session_timeout_ms: config.group.max_session_timeout_ms,
             initial_rebalance_delay_ms: config.group.initial_rebalance_delay_ms,
             group_max_size: config.group.max_size,
+            consumer_session_timeout_ms: config.group.consumer_session_timeout_ms,
+            consumer_heartbeat_interval_ms: config.group.consumer_heartbeat_interval_ms,
+            consumer_group_max_size: config.group.consumer_max_size,
+            assignors: consumers::assignors(config),
             max_groups: config.group.max_groups,
             bytes: config.group.memory,
             ..Limits::default()
@@ -108,6 +115,7 @@ impl Coordinator {
             offsets: Offsets::default(),
             lost: Lost::default(),
             empty_since: EmptySince::default(),
+            streams: Streams::default(),
             state: Loading::Done,
             pending: BTreeMap::new(),
             next_slot: CREATION + 1,
@@ -127,7 +135,8 @@ impl Coordinator {
 }
 
 /// Why a request about groups is not answered now.
-enum Hold {
+#[derive(Debug)]
+pub(super) enum Hold {
     Later,
     Refused(ErrorCode),
 }
@@ -178,18 +187,33 @@ impl Broker {
                 return Ok(());
             }
             GroupRequest::Heartbeat { group, who } => GroupReply::Result(groups.heartbeat(group, who, time)),
+            GroupRequest::Consume(heartbeat) => {
+                GroupReply::Heard(groups.consume(&heartbeat, &Topics(&self.catalog), time))
+            }
+            GroupRequest::DescribeConsumer(group) => {
+                GroupReply::Consumer(groups.describe_consumer(group, &Topics(&self.catalog)))
+            }
             GroupRequest::Leave { group, members } => GroupReply::Each(groups.leave(group, &members, time)),
             GroupRequest::Commit { group, who, positions } => {
                 return self.commit(to, group, who, &positions, now);
             }
-            GroupRequest::Offsets { group, partitions } => {
-                GroupReply::Offsets(Ok(self.offsets_of(group, partitions)))
+            GroupRequest::Offsets { group, member, epoch, partitions } => {
+                let may = groups.may_fetch(group, member, epoch);
+                GroupReply::Offsets(may.map(|()| self.offsets_of(group, partitions)))
             }
             GroupRequest::List { states, kinds } => {
                 GroupReply::List(groups.list(&states, &kinds).iter().map(line).collect())
             }
-            GroupRequest::JoinStream { .. } | GroupRequest::Owned { .. } | GroupRequest::EndStream { .. } => {
-                GroupReply::Result(Err(ErrorCode::NotAvailable))
+            GroupRequest::JoinStream { group, client_id, topic, from_end } => {
+                return self.join_stream(to, group, client_id, (topic, from_end), time);
+            }
+            GroupRequest::Owned { slot, partitions } => {
+                GroupReply::Result(self.stream_owns(ReplyTo { slot, ..to }, &partitions, time))
+            }
+            GroupRequest::EndStream { slot } => {
+                let stream = ReplyTo { slot, ..to };
+                self.forget_streams(stream..=stream, time);
+                GroupReply::Result(Ok(()))
             }
             GroupRequest::After { name, limit } => {
                 let (groups, more) = self.groups_after(name, limit);
@@ -520,7 +544,7 @@ impl Broker {
     /// A connection is gone, and with it whoever waited on it.
     pub(super) fn forget_waiting(&mut self, conn: ConnId, now: Now) {
         let all = ReplyTo { conn, slot: 0 }..=ReplyTo { conn, slot: u64::MAX };
-        self.coordinator.groups.gone(all, now.time);
+        self.forget_streams(all, now.time);
         self.answer_members();
     }
 
@@ -530,10 +554,11 @@ impl Broker {
         self.answer_members();
     }
 
-    fn answer_members(&mut self) {
+    pub(super) fn answer_members(&mut self) {
         for (to, answer) in self.coordinator.groups.take_answers() {
             self.acks.reply(to, Reply::Group(GroupReply::Member(answer)));
         }
+        self.tell_streams();
     }
 
     /// Refuses to let a client change the internal topic.

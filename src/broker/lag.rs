@@ -6,7 +6,8 @@
 use std::collections::BTreeSet;
 
 use super::Broker;
-use crate::api::group::{GroupDetail, GroupMember, GroupPosition, GroupSummary};
+use super::consumers::Topics;
+use crate::api::group::{GroupDetail, GroupMember, GroupPosition, GroupSummary, TopicShare};
 use crate::api::{ErrorCode, TopicRef};
 use crate::groups::offsets::Position;
 use crate::groups::{Listed, share};
@@ -26,24 +27,35 @@ impl Broker {
     /// One group in full.
     pub(super) fn group_detail(&self, group: &str) -> Result<GroupDetail, ErrorCode> {
         let listed = self.coordinator.groups.line(group)?;
-        let described = self.coordinator.groups.describe(group);
-        let members: Vec<GroupMember> = described
-            .members
-            .iter()
-            .map(|member| GroupMember {
-                id: member.member.to_owned(),
-                instance: member.instance.map(str::to_owned),
-                client_id: member.client_id.to_owned(),
-                client_host: member.client_host.to_owned(),
-                share: share(member.assignment).into_iter().map(|(topic, n)| (topic.to_owned(), n)).collect(),
-            })
-            .collect();
+        let (members, protocol) = self.members_of(group);
         let read = members.iter().flat_map(|member| &member.share).map(|(topic, _)| topic.as_str());
         let topics: BTreeSet<&str> =
             self.positions_of(group).map(|(topic, _, _)| topic).chain(read).collect();
         let positions = topics.iter().flat_map(|topic| self.positions_in(group, topic)).collect();
-        let protocol = described.protocol.to_owned();
         Ok(GroupDetail { summary: self.summary(&listed), protocol, members, positions })
+    }
+
+    /// Who is in a group, and how it shares out.
+    fn members_of(&self, group: &str) -> (Vec<GroupMember>, String) {
+        if let Ok(described) = self.coordinator.groups.describe_consumer(group, &Topics(&self.catalog)) {
+            let members = described.members.into_iter().map(|member| GroupMember {
+                id: member.member,
+                instance: member.instance,
+                client_id: member.client_id,
+                client_host: member.client_host,
+                share: member.assigned.iter().flat_map(numbered).collect(),
+            });
+            return (members.collect(), described.assignor.to_owned());
+        }
+        let described = self.coordinator.groups.describe(group);
+        let members = described.members.iter().map(|member| GroupMember {
+            id: member.member.to_owned(),
+            instance: member.instance.map(str::to_owned),
+            client_id: member.client_id.to_owned(),
+            client_host: member.client_host.to_owned(),
+            share: share(member.assignment).into_iter().map(|(topic, n)| (topic.to_owned(), n)).collect(),
+        });
+        (members.collect(), described.protocol.to_owned())
     }
 
     fn summary(&self, listed: &Listed<'_>) -> GroupSummary {
@@ -99,4 +111,8 @@ impl Broker {
         let partition = self.partition(self.partition_of(key, number).ok()?)?;
         Some((partition.log.start_offset(), partition.high_watermark()))
     }
+}
+
+fn numbered(share: &TopicShare) -> impl Iterator<Item = (String, i32)> {
+    share.partitions.iter().map(|number| (share.name.clone(), *number))
 }

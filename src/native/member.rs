@@ -21,7 +21,7 @@ pub(super) const MEMBER: u64 = FETCH | 1 << 62;
 impl Session {
     /// The stream joins a group. Offered again, it is the same member in the same slot.
     pub(super) fn register_member<'a>(
-        &mut self,
+        &'a mut self,
         head: Head,
         (topic, group): (&'a str, &'a str),
         partition: i32,
@@ -53,7 +53,10 @@ impl Session {
                 slot
             }
         };
-        Ok((slot, Request::Group(GroupRequest::JoinStream { group, topic, from_end })))
+        Ok((
+            slot,
+            Request::Group(GroupRequest::JoinStream { group, client_id: &self.client, topic, from_end }),
+        ))
     }
 
     /// The slot of a registration that the broker has left for later.

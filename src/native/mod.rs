@@ -46,6 +46,8 @@ pub struct Session {
     /// Stream of each slot in which a member of a group is told things.
     members: HashMap<u64, u32>,
     in_flight: usize,
+    /// What the client calls itself.
+    client: String,
     /// Set when the connection must close after what is owed.
     pub closing: bool,
     /// The broker is stopping and answers every fetch at once, so a subscription must not ask again.
@@ -285,7 +287,8 @@ impl Session {
             let message = format!("version {version} is not spoken here, only {}", native::VERSION);
             return Err(Refusal::new(ErrorCode::UnsupportedVersion, message));
         }
-        log::debug!("hello from {:?}", client.chars().take(64).collect::<String>());
+        self.client = client.chars().take(64).collect();
+        log::debug!("hello from {:?}", self.client);
         let reply = native::Reply::HelloOk {
             version,
             software: &greeting.software,

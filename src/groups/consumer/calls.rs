@@ -32,7 +32,7 @@ impl<W: Copy + Ord + Debug> Groups<W> {
         &mut self,
         to: W,
         group: &str,
-        (name, topic): (&str, &str),
+        (client_id, topic): (&str, &str),
         topics: &dyn Topics,
         now: Time,
     ) -> Result<(), Refused> {
@@ -41,7 +41,7 @@ impl<W: Copy + Ord + Debug> Groups<W> {
         }
         assert!(!self.waiting.contains_key(&to), "{to:?} waits already");
         let key = self.consumer_for(group)?;
-        self.with(key, now, |kind, turn| kind.consumer().join_stream(to, name, topic, topics, turn))
+        self.with(key, now, |kind, turn| kind.consumer().join_stream(to, client_id, topic, topics, turn))
     }
 
     /// A stream says what it reads now. One that is no member any more says nothing new.

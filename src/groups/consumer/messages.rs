@@ -77,6 +77,8 @@ impl Refused {
 pub enum Push {
     /// What it is to read from now on. When it has stopped reading the rest it says so.
     Assigned {
+        /// Its id.
+        member: Arc<str>,
         /// The epoch with which it commits from now on.
         epoch: i32,
         /// All of it.

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use krappy_wire::error::ErrorCode;
 
@@ -20,11 +21,12 @@ use crate::groups::Turn;
 use crate::groups::assign::Partitions;
 
 impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
-    /// A stream joins, under an id that begins with this name. What it is to read is pushed to it.
+    /// A stream of this client joins, under the group's name with the lowest number that is free. What it is to read is
+    /// pushed to it.
     pub fn join_stream(
         &mut self,
         to: W,
-        name: &str,
+        client_id: &str,
         topic: &str,
         topics: &dyn Topics,
         turn: &mut Turn<'_, W>,
@@ -33,7 +35,7 @@ impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
             let why = format!("the group has {} members, which is all that it may have", self.len());
             return Err(Refused::new(ErrorCode::GroupMaxSizeReached, why));
         }
-        let mut member = Member::new(turn.ids.make(name), name, "", Liveness::Stream(to));
+        let mut member = Member::new(self.free_id(), client_id, "", Liveness::Stream(to));
         member.subscription = Subscription { names: BTreeSet::from([topic.into()]), pattern: None };
         member.topics = member.subscription.find(topics);
         // It is told at once, also if that is nothing.
@@ -42,6 +44,11 @@ impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
         turn.parked(to, number);
         self.plan(turn);
         Ok(())
+    }
+
+    fn free_id(&self) -> Arc<str> {
+        let mut ids = (0..).map(|number| format!("{}_{number}", self.name));
+        ids.find(|id| self.roster.find(id).is_none()).expect("there are more numbers than members").into()
     }
 
     /// The stream says what it reads, after it was told to read less.
@@ -71,7 +78,8 @@ impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
             let Some(partitions) = self.news(number) else { continue };
             let member = self.roster.member(number);
             if let Liveness::Stream(to) = member.liveness {
-                turn.push(to, Push::Assigned { epoch: member.epoch, partitions });
+                let (id, epoch) = (member.id.clone(), member.epoch);
+                turn.push(to, Push::Assigned { member: id, epoch, partitions });
             }
         }
     }
