@@ -3,9 +3,9 @@
 //! Invariant: every field of [`Config`] that somebody may set has exactly one entry here or, for the defaults of
 //! topics, in [`super::topic::TABLE`]; the bounds of an entry fit its field.
 
-use super::Config;
 use super::topic::{self, TopicSetting};
 use super::value::{Bounds, Kind, Value};
+use super::{ASSIGNORS, Config};
 
 /// One setting of the broker.
 #[derive(Debug, Clone, Copy)]
@@ -274,6 +274,31 @@ const BROKER: &[Setting] = &[
         "How long the first members of an empty consumer group wait for others before partitions are shared out."
     ),
     amount!(
+        "group.consumer.session.timeout.ms",
+        Broker,
+        millis(1, i32::MAX as i64),
+        group.consumer_session_timeout_ms,
+        "A member of a consumer group with group.protocol=consumer that says nothing for this long is removed."
+    ),
+    amount!(
+        "group.consumer.heartbeat.interval.ms",
+        Broker,
+        millis(1, i32::MAX as i64),
+        group.consumer_heartbeat_interval_ms,
+        "How often such a member is told to say something. A rebalance takes a few times as long."
+    ),
+    Setting {
+        name: "group.consumer.assignors",
+        group: Group::Broker,
+        kind: Kind::Choice(ASSIGNORS),
+        doc: "How the broker shares out partitions among such members: the default, and what else they may ask for. \
+              uniform gives everybody as many and moves few; range gives everybody the same numbers of each topic.",
+        access: Access::Field(
+            |c| Value::Number(c.group.consumer_assignors as i64),
+            |c, v| c.group.consumer_assignors = number(v) as usize,
+        ),
+    },
+    amount!(
         "offsets.topic.num.partitions",
         Broker,
         count(1, 10_000),
@@ -406,6 +431,14 @@ const LIMITS: &[Setting] = &[
         group.max_size,
         "Members of one consumer group. Protects the time that a rebalance takes. At it a new member is refused with \
          GROUP_MAX_SIZE_REACHED."
+    ),
+    amount!(
+        "group.consumer.max.size",
+        Limits,
+        count(1, 1_000_000),
+        group.consumer_max_size,
+        "Members of one consumer group with group.protocol=consumer. Protects the time that sharing out takes. At it a \
+         new member is refused with GROUP_MAX_SIZE_REACHED."
     ),
     amount!(
         "max.groups",
