@@ -1,5 +1,10 @@
 //! What can be asked about consumer groups, and what is answered. What members say and hear is in [`crate::groups`].
 
+pub use crate::groups::assign::{Partitions, TopicPartition};
+pub use crate::groups::consumer::{
+    ConsumerDescription, ConsumerMember, Heard, Heartbeat as ConsumerHeartbeat, Refused as ConsumerRefused,
+    TopicShare,
+};
 pub use crate::groups::{Answer as MemberAnswer, Join, JoinedMember, Leaver, Sync, Who};
 use krappy_wire::error::ErrorCode;
 
@@ -17,6 +22,8 @@ pub enum GroupRequest<'a> {
         /// The member.
         who: Who<'a>,
     },
+    /// To join, stay in or leave a consumer group. Answered with [`GroupReply::Heard`].
+    Consume(ConsumerHeartbeat<'a>),
     /// That members go. Answered with [`GroupReply::Each`].
     Leave {
         /// The group.
@@ -37,6 +44,10 @@ pub enum GroupRequest<'a> {
     Offsets {
         /// The group.
         group: &'a str,
+        /// Who asks, if it is a member of a consumer group and says so.
+        member: Option<&'a str>,
+        /// The epoch that it is in; -1: it does not say.
+        epoch: i32,
         /// Topics and numbers of partitions; absent: all that it has committed.
         partitions: Option<Vec<(&'a str, i32)>>,
     },
@@ -49,6 +60,8 @@ pub enum GroupRequest<'a> {
     },
     /// One group in full. Answered with [`GroupReply::Description`]; a group that is not there is dead.
     Describe(&'a str),
+    /// One consumer group in full. Answered with [`GroupReply::Consumer`].
+    DescribeConsumer(&'a str),
     /// To forget a group that has no members. Answered with [`GroupReply::Result`], when that is durable.
     Delete(&'a str),
     /// To forget how far the group has come in some partitions. Answered with [`GroupReply::Each`], when that is
@@ -137,6 +150,8 @@ pub struct MemberDescription {
 pub enum GroupReply {
     /// What ends the wait of a member.
     Member(MemberAnswer),
+    /// What a member of a consumer group is to know, or why it is refused.
+    Heard(Result<Heard, ConsumerRefused>),
     /// It went well, or why not.
     Result(Result<(), ErrorCode>),
     /// Why nothing was done, or for each item of the request, in its order, whether it was.
@@ -147,4 +162,6 @@ pub enum GroupReply {
     List(Vec<GroupLine>),
     /// One in full.
     Description(GroupDescription),
+    /// A consumer group in full, or why there is none.
+    Consumer(Result<ConsumerDescription, ConsumerRefused>),
 }

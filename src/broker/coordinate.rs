@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 
 use super::acks::OURSELVES;
 use super::catalog::State;
+use super::consumers::{self, Topics};
 use super::{Broker, Taken};
 use crate::api::group::{
     CommitPosition, GroupDescription, GroupLine, GroupOffset, GroupReply, GroupRequest, MemberDescription,
@@ -50,7 +51,7 @@ const LOAD_AGAIN_MS: u64 = 1_000;
 /// All groups, and how far they have come.
 #[derive(Debug)]
 pub struct Coordinator {
-    groups: Groups<ReplyTo>,
+    pub(super) groups: Groups<ReplyTo>,
     offsets: Offsets,
     state: Loading,
     /// Commits whose records are not durable yet, by slot.
@@ -95,6 +96,10 @@ impl Coordinator {
             max_session_timeout_ms: config.group.max_session_timeout_ms,
             initial_rebalance_delay_ms: config.group.initial_rebalance_delay_ms,
             group_max_size: config.group.max_size,
+            consumer_session_timeout_ms: config.group.consumer_session_timeout_ms,
+            consumer_heartbeat_interval_ms: config.group.consumer_heartbeat_interval_ms,
+            consumer_group_max_size: config.group.consumer_max_size,
+            assignors: consumers::assignors(config),
             max_groups: config.group.max_groups,
             bytes: config.group.memory,
             ..Limits::default()
@@ -167,12 +172,19 @@ impl Broker {
                 return Ok(());
             }
             GroupRequest::Heartbeat { group, who } => GroupReply::Result(groups.heartbeat(group, who, time)),
+            GroupRequest::Consume(heartbeat) => {
+                GroupReply::Heard(groups.consume(&heartbeat, &Topics(&self.catalog), time))
+            }
+            GroupRequest::DescribeConsumer(group) => {
+                GroupReply::Consumer(groups.describe_consumer(group, &Topics(&self.catalog)))
+            }
             GroupRequest::Leave { group, members } => GroupReply::Each(groups.leave(group, &members, time)),
             GroupRequest::Commit { group, who, positions } => {
                 return self.commit(to, group, who, &positions, now);
             }
-            GroupRequest::Offsets { group, partitions } => {
-                GroupReply::Offsets(Ok(self.offsets_of(group, partitions)))
+            GroupRequest::Offsets { group, member, epoch, partitions } => {
+                let may = groups.may_fetch(group, member, epoch);
+                GroupReply::Offsets(may.map(|()| self.offsets_of(group, partitions)))
             }
             GroupRequest::List { states, kinds } => {
                 GroupReply::List(groups.list(&states, &kinds).iter().map(line).collect())
@@ -508,7 +520,7 @@ impl Broker {
         self.answer_members();
     }
 
-    fn answer_members(&mut self) {
+    pub(super) fn answer_members(&mut self) {
         for (to, answer) in self.coordinator.groups.take_answers() {
             self.acks.reply(to, Reply::Group(GroupReply::Member(answer)));
         }
@@ -533,7 +545,7 @@ fn line(listed: &Listed<'_>) -> GroupLine {
     GroupLine {
         group: listed.group.to_owned(),
         protocol_type: listed.protocol_type.to_owned(),
-        state: listed.state.name(),
+        state: listed.state,
         kind: listed.kind,
     }
 }

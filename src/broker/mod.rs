@@ -11,6 +11,7 @@ pub mod admit;
 pub mod alter;
 pub mod catalog;
 pub mod clean;
+pub mod consumers;
 pub mod coordinate;
 pub mod deferred;
 pub mod fetch;
@@ -260,7 +261,7 @@ impl Broker {
                 self.retry_fetch(park, now.time);
             }
             Done::Found(id, index, result) => self.found(id, index, result),
-            Done::TopicCreated(key, result) => self.topic_created(key, result),
+            Done::TopicCreated(key, result) => self.topic_created(key, result, now),
             Done::Described(key, result) => self.altered(key, result.map(|()| Vec::new()), now),
             Done::PartitionsAdded(key, result) => self.altered(key, result, now),
             Done::TopicDeleted(key, result) => self.topic_deleted(key, result, now),
