@@ -106,6 +106,8 @@ codes! {
     InvalidRecord = 87, "INVALID_RECORD";
     /// No topic has this id.
     UnknownTopicId = 100, "UNKNOWN_TOPIC_ID";
+    /// The record is not held by who wants to end its delivery: it was acknowledged, or its time is up.
+    InvalidRecordState = 121, "INVALID_RECORD_STATE";
     /// The stream number is not registered on this connection.
     UnknownStream = 10_000, "UNKNOWN_STREAM";
     /// The stream number is taken on this connection.

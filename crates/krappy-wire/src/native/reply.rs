@@ -1,7 +1,7 @@
 //! What the broker answers.
 
 use super::rows::Tails;
-use super::{Head, KeyState, Level, Rows, Scanned, code, list, put_list, read_bool};
+use super::{Head, KeyState, Level, QueuePart, Rows, Scanned, Taken, code, list, put_list, read_bool};
 use crate::codec::{Malformed, Reader, Writer};
 use crate::error::ErrorCode;
 use crate::frame;
@@ -102,6 +102,24 @@ pub enum Reply<'a> {
         offset: i64,
         /// Whether that record is a deletion.
         deleted: bool,
+    },
+    /// Answer to QueueTake; without records when none came in time.
+    Taken(Taken<'a>),
+    /// Answer to QueueSettle: for each record, in the order of the request, an error code or
+    /// [`ErrorCode::None`].
+    Settled {
+        /// The results.
+        results: Vec<i16>,
+    },
+    /// Answer to QueueDescribe.
+    QueueIs {
+        /// In order of partition number.
+        parts: Vec<QueuePart<'a>>,
+    },
+    /// Answer to QueueRedrive.
+    Redriven {
+        /// How many dead letters were published again.
+        moved: u32,
     },
     /// The broker is stopping: it finishes what it has read and closes. On stream 0, correlation 0.
     GoAway {
@@ -289,6 +307,10 @@ impl<'a> Reply<'a> {
             code::CONFLICT => {
                 Reply::Conflict { partition: r.i32()?, offset: r.i64()?, deleted: read_bool(&mut r)? }
             }
+            code::TAKEN => Reply::Taken(Taken::decode(&mut r)?),
+            code::SETTLED => Reply::Settled { results: list(&mut r, |r| r.i16())? },
+            code::QUEUE_IS => Reply::QueueIs { parts: list(&mut r, QueuePart::read)? },
+            code::REDRIVEN => Reply::Redriven { moved: r.u32()? },
             code::GO_AWAY => Reply::GoAway { message: r.string()? },
             code::ERROR => Reply::Error { code: r.i16()?, message: r.string()?, hint: r.string()? },
             _ => return Ok(None),
@@ -316,6 +338,10 @@ impl<'a> Reply<'a> {
             Reply::Rows(_) => code::ROWS,
             Reply::SnapshotEnd { .. } => code::SNAPSHOT_END,
             Reply::Conflict { .. } => code::CONFLICT,
+            Reply::Taken(_) => code::TAKEN,
+            Reply::Settled { .. } => code::SETTLED,
+            Reply::QueueIs { .. } => code::QUEUE_IS,
+            Reply::Redriven { .. } => code::REDRIVEN,
             Reply::GoAway { .. } => code::GO_AWAY,
             Reply::Error { .. } => code::ERROR,
         }
@@ -410,6 +436,10 @@ impl<'a> Reply<'a> {
                 out.put_i64(*offset);
                 out.put_u8(u8::from(*deleted));
             }
+            Reply::Taken(taken) => taken.put(out),
+            Reply::Settled { results } => put_list(out, results, |out, code| out.put_i16(*code)),
+            Reply::QueueIs { parts } => put_list(out, parts, |out, part| part.put(out)),
+            Reply::Redriven { moved } => out.put_u32(*moved),
             Reply::GoAway { message } => out.put_string(message),
             Reply::Error { code, message, hint } => {
                 out.put_i16(*code);
