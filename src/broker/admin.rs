@@ -376,6 +376,7 @@ impl Broker {
             log::error!("the folder of deleted topic {:?} could not be removed: {error}", topic.name);
         }
         self.forget_topic(&topic.name, now);
+        self.forget_queues_of(&topic.name, now);
         for to in waiting {
             match &result {
                 Ok(()) => self.acks.reply(to, Reply::Deleted { name: topic.name.clone(), id: topic.id }),

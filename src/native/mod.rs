@@ -9,6 +9,7 @@
 
 mod answer;
 mod cursor;
+pub mod queue;
 pub mod stream;
 pub mod watch;
 
@@ -19,11 +20,13 @@ use krappy_wire::error::ErrorCode;
 use krappy_wire::frame::{self, Split};
 use krappy_wire::native::{self, Head, Start};
 
+use crate::api::queue::{QueueReply, QueueRequest};
 use crate::api::{At, Get, Publish, PublishIf, Refusal, Reply, Request, Scan, TopicRef};
 use crate::config::Limits;
 use crate::language::{Greeting, Step, Violation};
 use crate::output::Output;
 use answer::{put_page, put_published, put_records, put_topic, put_topics, put_values, refuse};
+use queue::{Taker, put_queue};
 use stream::{Asked, Consumer, Stream};
 use watch::Watcher;
 
@@ -76,6 +79,7 @@ impl Session {
             self.ready.retain(|number| match self.streams.get(number) {
                 Some(Stream::Consumer(consumer)) => consumer.wants_fetch(),
                 Some(Stream::Watcher(watcher)) => watcher.wants(),
+                Some(Stream::Taker(taker)) => taker.wants(),
                 _ => false,
             });
             if self.has_ready() {
@@ -168,11 +172,13 @@ impl Session {
                 }
                 None
             }
-            N::CloseStream => {
-                self.close_stream(head.stream)?;
-                native::Reply::Ack.encode(head, out);
-                None
-            }
+            N::CloseStream => match self.close_stream(head.stream)? {
+                Stream::Taker(_) => Some(Request::Queue(QueueRequest::Leave { stream: head.stream })),
+                _ => {
+                    native::Reply::Ack.encode(head, out);
+                    None
+                }
+            },
             N::Status => Some(Request::Status),
             N::CreateTopic { topic, partitions, settings } => {
                 let partitions = (partitions != -1).then_some(partitions);
@@ -228,6 +234,17 @@ impl Session {
                 let watcher = Watcher::opening(head.correlation, &watch);
                 self.register(head.stream, Stream::Watcher(Box::new(watcher)), limits)?;
                 Some(Request::OpenWatch { topic, partition: partition.map(|n| n as u32) })
+            }
+            N::QueueTake(take) => {
+                self.take(head, &take, limits)?;
+                None
+            }
+            N::QueueSettle(settle) => Some(queue::settle(head.stream, settle)),
+            N::QueueDescribe { group, topic } => {
+                Some(Request::Queue(QueueRequest::Describe { group, topic }))
+            }
+            N::QueueRedrive { group, topic, most } => {
+                Some(Request::Queue(QueueRequest::Redrive { group, topic, most }))
             }
         })
     }
@@ -320,7 +337,7 @@ impl Session {
         match self.streams.get(&number) {
             Some(Stream::Producer { topic: Some(topic), .. }) => Ok(TopicRef::Key(*topic)),
             Some(Stream::Producer { topic: None, name, .. }) => Ok(TopicRef::Name(name)),
-            Some(Stream::Consumer(_) | Stream::Watcher(_)) => Err(Refusal::new(
+            Some(Stream::Consumer(_) | Stream::Watcher(_) | Stream::Taker(_)) => Err(Refusal::new(
                 ErrorCode::InvalidRequest,
                 format!("stream {number} is a consumer, it cannot publish"),
             )),
@@ -339,6 +356,10 @@ impl Session {
                 ErrorCode::InvalidRequest,
                 format!("stream {number} is a watcher, which is sent what it watches without asking"),
             )),
+            Some(Stream::Taker(_)) => Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                format!("stream {number} takes from a queue, it has no position"),
+            )),
             None => Err(unknown_stream(number)),
         }
     }
@@ -350,17 +371,31 @@ impl Session {
         Ok(())
     }
 
-    fn close_stream(&mut self, number: u32) -> Result<(), Refusal> {
+    /// The stream becomes a taker with its first take.
+    fn take(&mut self, head: Head, take: &native::QueueTake<'_>, limits: &Limits) -> Result<(), Refusal> {
+        if !matches!(self.streams.get(&head.stream), Some(Stream::Taker(_))) {
+            self.register(head.stream, Stream::Taker(Box::new(Taker::new(take))), limits)?;
+        }
+        let Some(Stream::Taker(taker)) = self.streams.get_mut(&head.stream) else {
+            unreachable!("registered a moment ago")
+        };
+        taker.ask(head.correlation, take)?;
+        self.ready.push_back(head.stream);
+        Ok(())
+    }
+
+    fn close_stream(&mut self, number: u32) -> Result<Stream, Refusal> {
         let Some(stream) = self.streams.remove(&number) else { return Err(unknown_stream(number)) };
-        let under_way = match stream {
+        let under_way = match &stream {
             Stream::Producer { .. } => None,
             Stream::Consumer(consumer) => consumer.fetching,
             Stream::Watcher(watcher) => watcher.asking,
+            Stream::Taker(taker) => taker.asking,
         };
         if let Some(fetch) = under_way {
             self.fetches.insert(fetch, None);
         }
-        Ok(())
+        Ok(stream)
     }
 
     /// The next read that a stream wants.
@@ -370,6 +405,7 @@ impl Session {
             match self.streams.get(&number) {
                 Some(Stream::Consumer(consumer)) if consumer.wants_fetch() => break number,
                 Some(Stream::Watcher(watcher)) if watcher.wants() => break number,
+                Some(Stream::Taker(taker)) if taker.wants() => break number,
                 _ => {}
             }
         };
@@ -385,6 +421,10 @@ impl Session {
             Some(Stream::Watcher(watcher)) => {
                 watcher.asking = Some(serial);
                 watcher.request(limits)
+            }
+            Some(Stream::Taker(taker)) => {
+                taker.asking = Some(serial);
+                taker.request(number)
             }
             _ => unreachable!("looked up a moment ago"),
         };
@@ -453,6 +493,7 @@ impl Session {
             Reply::Deleted { .. } | Reply::Altered => native::Reply::Ack.encode(head, out),
             Reply::Trimmed(log_start) => native::Reply::Trimmed { log_start }.encode(head, out),
             Reply::Status(values) => native::Reply::StatusIs { values }.encode(head, out),
+            Reply::Queue(reply) => put_queue(head, &reply, out),
             Reply::Scanned { .. }
             | Reply::Fetched { .. }
             | Reply::ProducerId { .. }
@@ -474,7 +515,7 @@ impl Session {
             }
             Some(Stream::Consumer(consumer)) => consumer.opening == Some(head.correlation),
             Some(Stream::Watcher(watcher)) => watcher.is_opening(head.correlation),
-            None => false,
+            Some(Stream::Taker(_)) | None => false,
         };
         if !opening {
             return;
@@ -492,6 +533,7 @@ impl Session {
         let consumer = match (self.streams.get_mut(&number), &reply) {
             (Some(Stream::Consumer(consumer)), _) => consumer,
             (Some(Stream::Watcher(_)), _) => return self.watch_reply(number, reply, out.gather()),
+            (Some(Stream::Taker(_)), _) => return self.take_reply(number, &reply, out.gather()),
             _ => return,
         };
         let Reply::Fetched { parts } = reply else { return };
@@ -515,6 +557,17 @@ impl Session {
                 refuse(Head { stream: number, correlation: watcher.correlation() }, &refusal, out);
                 self.streams.remove(&number);
             }
+        }
+    }
+
+    /// Hands records to a taker, or says why there are none.
+    fn take_reply(&mut self, number: u32, reply: &Reply, out: &mut Vec<u8>) {
+        let Some(Stream::Taker(taker)) = self.streams.get_mut(&number) else { return };
+        let head = Head { stream: number, correlation: taker.answered() };
+        match reply {
+            Reply::Queue(reply @ QueueReply::Taken(_)) => put_queue(head, reply, out),
+            Reply::Refused(refusal) => refuse(head, refusal, out),
+            other => unreachable!("a take is not answered with {other:?}"),
         }
     }
 
