@@ -5,10 +5,11 @@
 //! into batches, retries without doubling them and says for each when it is on disk. A [`Consumer`] reads records
 //! without copying them and resumes at its own position. [`Admin`] creates, lists, describes, trims and deletes topics.
 //! On compacted topics [`Client::get`], [`Client::scan`] and [`Client::watch`] read the newest records of keys, and
-//! [`Producer::put_if`] writes one if nobody else has.
+//! [`Producer::put_if`] writes one if nobody else has. A [`Queue`] takes single records that several share.
 //!
 //! Reading order: `link` (frames in and out of one socket), `client` (reconnecting), `producer::queue` (which batch may
-//! be sent when, the heart of exactly-once retries), `producer` (threads and memory around it), `consumer`, `keyed`.
+//! be sent when, the heart of exactly-once retries), `producer` (threads and memory around it), `consumer`, `keyed`,
+//! `queue`.
 //!
 //! ```no_run
 //! use krappy_client::{Client, Record, Start};
@@ -37,6 +38,7 @@ mod inbox;
 mod keyed;
 mod link;
 mod producer;
+mod queue;
 mod record;
 mod records;
 mod slice;
@@ -49,9 +51,10 @@ pub use keyed::{
     GetOptions, Got, KeyRange, KeyState, Newest, Scan, ScanOptions, WatchEvent, WatchOptions, Watcher,
 };
 pub use krappy_wire::error::ErrorCode;
-pub use krappy_wire::native::{Level, PartitionInfo, Start};
+pub use krappy_wire::native::{Level, PartitionInfo, Settle, Start};
 pub use link::BrokerInfo;
 pub use producer::{Delivered, Delivery, Expected, Producer, ProducerBuilder, PutIf};
+pub use queue::{Queue, QueueBuilder, QueuePartition, QueueRecord};
 pub use record::Record;
 pub use records::{ConsumerRecord, Iter, Records};
 pub use slice::Slice;
