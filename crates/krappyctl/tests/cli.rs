@@ -5,10 +5,9 @@ mod real;
 use real::{Broker, CTL, text};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 /// A folder that is removed when the test is over.
 struct Folder(PathBuf);

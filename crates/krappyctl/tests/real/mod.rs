@@ -14,7 +14,8 @@ pub const CTL: &str = env!("CARGO_BIN_EXE_krappyctl");
 
 /// A running broker, killed when it is dropped.
 pub struct Broker {
-    child: Child,
+    /// The process.
+    pub child: Child,
     /// Where it listens.
     pub address: String,
 }
