@@ -44,13 +44,17 @@ impl Broker {
         self.check_queue(settle.group, settle.topic)?;
         let how = self.checked_end(settle.how, now)?;
         self.queues.state.when_done()?;
-        self.queues_topic()?;
         let taker = match settle.taker {
             Taker::Stream(stream) => self.queues.takers.find_stream(to.conn, stream),
             Taker::Named(name) => self.queues.takers.find_named(settle.group, name),
         };
-        // Whoever has taken nothing holds nothing; no taker has this id.
-        let taker = taker.unwrap_or(TakerId::MAX);
+        let Some(taker) = taker else {
+            // Whoever has taken nothing holds nothing, and makes no topic.
+            let results = vec![Err(ErrorCode::InvalidRecordState); settle.records.len()];
+            self.answer_queue(to, QueueReply::Settled(results));
+            return Ok(());
+        };
+        self.queues_topic()?;
         self.settle_as(to, taker, (settle.group, settle.topic), how, &settle.records, now);
         Ok(())
     }

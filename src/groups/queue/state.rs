@@ -234,6 +234,22 @@ mod tests {
     }
 
     #[test]
+    fn after_a_start_a_record_waits_for_those_whose_keys_are_not_known_yet() {
+        let mut window = Window::new(0);
+        for offset in 0..3 {
+            window.offer(offset, Some(7), &ask(1), Time(0));
+        }
+        let (mut window, _) = decode(&encode(&window, &ID)).unwrap();
+        let keyed = Ask { keyed: true, ..ask(2) };
+        assert_eq!(window.wanted(true, 1_000), Some(0));
+        assert_eq!(window.offer(1, Some(7), &keyed, Time(0)), None, "the first may have the same key");
+        assert_eq!(window.offer(0, Some(8), &keyed, Time(0)), Some(2));
+        assert_eq!(window.offer(1, Some(7), &keyed, Time(0)), Some(2), "it has another one");
+        assert_eq!(window.offer(2, Some(7), &keyed, Time(0)), None);
+        window.invariants();
+    }
+
+    #[test]
     fn a_value_is_laid_out_as_the_manual_says() {
         let mut window = Window::new(3);
         for offset in 3..8 {
