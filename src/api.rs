@@ -3,6 +3,7 @@
 //! neither bytes nor sockets.
 
 pub mod group;
+pub mod queue;
 
 pub use crate::config::{SettingLine, SettingSource};
 pub use krappy_wire::error::ErrorCode;
@@ -10,9 +11,14 @@ pub use krappy_wire::native::{After, Body, Change, Keys, Level, Op, PlainRecords
 
 use crate::chunk::Chunk;
 use group::{GroupReply, GroupRequest};
+use queue::{QueueReply, QueueRequest};
 
-/// The one topic that belongs to the broker: how far groups have come. Its name is Kafka's, and tools know it.
+/// How far groups have come. Its name is Kafka's, and tools know it.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+/// Which records of queues are done.
+pub const QUEUES_TOPIC: &str = "__queue_state";
+/// The topics that belong to the broker.
+pub const INTERNAL_TOPICS: [&str; 2] = [OFFSETS_TOPIC, QUEUES_TOPIC];
 
 /// A connection. The slab key is reused, the generation is not, so a reply never reaches a stranger.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -178,6 +184,8 @@ pub enum Request<'a> {
     Status,
     /// Something about consumer groups.
     Group(GroupRequest<'a>),
+    /// Something about queues.
+    Queue(QueueRequest<'a>),
 }
 
 impl<'a> Request<'a> {
@@ -479,6 +487,8 @@ pub enum Reply {
     Status(Vec<(&'static str, i64)>),
     /// Something about consumer groups.
     Group(GroupReply),
+    /// Something about queues.
+    Queue(QueueReply),
     /// Refused.
     Refused(Refusal),
 }

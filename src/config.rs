@@ -150,6 +150,33 @@ impl Default for GroupConfig {
     }
 }
 
+/// What holds for all queues.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct QueueConfig {
+    /// `queue.acknowledge.timeout.ms`: how long a taker has, unless it asks for another time.
+    pub acknowledge_timeout_ms: u32,
+    /// `queue.max.delivery.attempts`: a record that was delivered so often goes to the dead letters.
+    pub max_delivery_attempts: u32,
+    /// `queue.max.in.flight`: open records of a group in a partition.
+    pub max_in_flight: usize,
+    /// `queue.max.partitions`: partitions that groups take from, each counted once for each group.
+    pub max_partitions: usize,
+    /// `queue.memory.bytes`: about the memory of all open records.
+    pub memory: usize,
+}
+
+impl Default for QueueConfig {
+    fn default() -> Self {
+        Self {
+            acknowledge_timeout_ms: 30_000,
+            max_delivery_attempts: 5,
+            max_in_flight: 2_000,
+            max_partitions: 10_000,
+            memory: 64 << 20,
+        }
+    }
+}
+
 /// Everything the broker is told at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -182,6 +209,8 @@ pub struct Config {
     pub debug_sync_delay_ms: u64,
     /// Consumer groups.
     pub group: GroupConfig,
+    /// Queues.
+    pub queue: QueueConfig,
     /// Settings of topics that do not set their own.
     pub topic: TopicSettings,
     /// Bounds.
@@ -205,6 +234,7 @@ impl Default for Config {
             exit_on_fsync_error: true,
             debug_sync_delay_ms: 0,
             group: GroupConfig::default(),
+            queue: QueueConfig::default(),
             topic: TopicSettings::default(),
             limits: Limits::default(),
         }

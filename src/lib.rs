@@ -13,7 +13,8 @@
 //! * [`worker`] is the boundary with the threads that may wait for the device; [`segment`] is the log of one partition;
 //!   [`lsm`] is the sorted view of a compacted one, and [`view`] what lies between the two; [`disk`] is the operating
 //!   system, a simulated one, or a failing one.
-//! * [`groups`] is how consumers share out partitions among themselves: a state machine without sockets or disk.
+//! * [`groups`] is how consumers share out partitions among themselves, or single records: state machines without
+//!   sockets or disk.
 //!
 //! Then the bricks: [`chunk`], [`timers`], [`time`], [`metrics`], [`config`], [`os`]; and around it all, [`cli`],
 //! [`serve`] and `main.rs`.
@@ -34,6 +35,8 @@
 //! * **pin**: an offset at which a view stays readable, because somebody is in the middle of a scan.
 //! * **fenced**: a partition under which the disk failed; it takes no records until a restart has recovered it.
 //! * **stream**: one producer or consumer registration on a native connection.
+//! * **window**: the records of a partition that a queue has begun to give out and is not done with.
+//! * **lane**: a window and what belongs to it in the broker.
 //! * **slot**: what a language gives the broker to find the place of a reply again.
 
 pub mod api;

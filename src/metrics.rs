@@ -101,6 +101,12 @@ metrics! {
     cleaned_bytes,
     /// Records that the cleaner has removed.
     cleaned_records,
+    /// Records of queues given out.
+    queue_deliveries,
+    /// Records of queues acknowledged.
+    queue_acknowledged,
+    /// Records of queues copied to the dead letters.
+    queue_dead_letters,
     /// Times that a publish was left in its input buffer because a limit was reached or its topic was being made.
     backpressure_pauses,
     /// Bytes reserved for half-read frames, all connections.

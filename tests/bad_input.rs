@@ -12,7 +12,9 @@ use common::client::{Answer, Got, any_frame, batch_of, crc32c, encode, plain, po
 use common::{Broker, Client, TempDir, eventually, kib, os};
 use krappy_wire::batch::ProducerSequence;
 use krappy_wire::error::ErrorCode as E;
-use krappy_wire::native::{Body, Change, Level, Op, PlainWriter, Request, Start, code};
+use krappy_wire::native::{
+    Body, Change, Level, Op, PlainWriter, QueueSettle, QueueTake, Request, Settle, Start, code,
+};
 
 /// Streams that every row finds registered.
 const PRODUCER: u32 = 1;
@@ -91,7 +93,7 @@ fn codes() -> Vec<Row> {
         row("N6 code 0xffff", any_frame(0xffff, 0, 99, b""), Want::Error(E::UnknownRequest)),
         row("a reply sent as a request", any_frame(code::PONG, 0, 99, b""), Want::Error(E::UnknownRequest)),
     ];
-    for reserved in [code::COMMIT, 0x2f, 0x34, 0x3f] {
+    for reserved in [code::COMMIT, 0x2f, 0x34, 0x37, 0x3c, 0x3f] {
         let bytes = any_frame(reserved, 0, 99, b"");
         rows.push(row(format!("reserved code 0x{reserved:02x}"), bytes, Want::Error(E::NotAvailable)));
     }
@@ -124,8 +126,30 @@ fn every_request() -> Vec<Request<'static>> {
             ],
         },
         Request::AddPartitions { topic: "t", count: 7 },
+        Request::QueueTake(TAKE),
+        Request::QueueSettle(QueueSettle {
+            group: "g",
+            topic: "t",
+            name: "me",
+            how: Settle::Reject("no"),
+            records: vec![(0, 1), (1, 2)],
+        }),
+        Request::QueueDescribe { group: "g", topic: "t" },
+        Request::QueueRedrive { group: "g", topic: "t", most: 1 },
     ]
 }
+
+const TAKE: QueueTake<'_> = QueueTake {
+    group: "g",
+    topic: "t",
+    name: "",
+    partition: -1,
+    most: 1,
+    max_bytes: 1,
+    max_wait_ms: 0,
+    lock_ms: 0,
+    keyed: false,
+};
 
 /// K13 to K16 for our own requests: every body one byte too short and one byte too long.
 fn lengths() -> Vec<Row> {
@@ -318,7 +342,37 @@ fn streams() -> Vec<Row> {
         ),
         row("deleting records up to 2^62", delete_records(0, 1 << 62), Want::Error(E::OffsetOutOfRange)),
         row("deleting records up to -2", delete_records(0, -2), Want::Error(E::OffsetOutOfRange)),
+        row("a take on a producer", take(PRODUCER, TAKE), Want::Error(E::StreamInUse)),
+        row("a take on stream 0", take(0, TAKE), invalid),
+        row("a take of nothing", take(9, QueueTake { most: 0, ..TAKE }), Want::Error(E::Malformed)),
+        row(
+            "a take from partition -2",
+            take(9, QueueTake { partition: -2, ..TAKE }),
+            Want::Error(E::Malformed),
+        ),
+        row(
+            "a take from partition 1",
+            take(9, QueueTake { partition: 1, ..TAKE }),
+            Want::Error(E::UnknownTopicOrPartition),
+        ),
+        row("a take for 49 days", take(9, QueueTake { lock_ms: u32::MAX, ..TAKE }), invalid),
+        row("ending what was never taken", settle(0), Want::Reply(code::SETTLED)),
+        row("ending in a way that there is not", settle(9), Want::Error(E::Malformed)),
     ]
+}
+
+fn take(stream: u32, take: QueueTake<'_>) -> Vec<u8> {
+    encode(stream, 99, &Request::QueueTake(take))
+}
+
+/// Ends the delivery of a record; `how` is put where the way of ending stands.
+fn settle(how: u8) -> Vec<u8> {
+    let settle =
+        QueueSettle { group: "g", topic: "t", name: "", how: Settle::Acknowledge, records: vec![(0, 1)] };
+    let mut bytes = encode(9, 99, &Request::QueueSettle(settle));
+    // Behind the head of the frame and three strings.
+    bytes[16 + 3 + 3 + 2] = how;
+    bytes
 }
 
 fn delete_records(partition: i32, offset: i64) -> Vec<u8> {

@@ -4,6 +4,8 @@
 use std::path::Path;
 
 use krappy::disk::sim::{Rng, SimDisk};
+use krappy::groups::queue::state::{Place, encode};
+use krappy::groups::queue::{Ask, End, Window};
 use krappy::kafka::api_versions::{ApiVersion, ApiVersionsRequest, ApiVersionsResponse};
 use krappy::kafka::describe_configs::{DescribeConfigsRequest, DescribeConfigsResource};
 use krappy::kafka::fetch::{EpochEndOffset, FetchPartition, FetchRequest, FetchResponse, FetchTopic};
@@ -17,13 +19,14 @@ use krappy::lsm::{Edit, Entry, Kind, RunMeta, RunWriter, Tip, manifest, record};
 use krappy::segment::index;
 use krappy::segment::mark::{Boundary, Mark};
 use krappy::segment::quarantine::{self, Hole};
+use krappy::time::Time;
 use krappy_wire::batch::{Builder, ProducerSequence};
 use krappy_wire::compress;
 use krappy_wire::frame::{self, HEAD};
 use krappy_wire::native::{
     After, Body, Change, Get, Head, KeyState, KeysWriter, Level, Newest, Op, PartitionInfo, PlainWriter,
-    PublishIf, PublishedPart, RecordsPart, Reply, Request, RowsWriter, Scan, Scanned, Start, TopicInfo,
-    TopicSummary, Watch,
+    PublishIf, PublishedPart, QueuePart, QueueSettle, QueueTake, RecordsPart, Reply, Request, RowsWriter,
+    Scan, Scanned, Settle, Start, TakenWriter, TopicInfo, TopicSummary, Watch,
 };
 use krappy_wire::tail::{Tail, put_tail};
 
@@ -53,6 +56,7 @@ pub fn all() -> Vec<Seed> {
         ("quarantine", quarantines()),
         ("lsm_model", histories()),
         ("group", meetings()),
+        ("queue_state", queues()),
         ("segment_bytes", partitions()),
         ("segment_recover", crashes()),
         ("block", blocks()),
@@ -185,7 +189,51 @@ fn requests() -> Vec<Vec<u8>> {
     let greedy = Request::CreateTopic { topic: "t", partitions: 1, settings: many };
     inputs.push(input(greedy.code(), |out| greedy.encode(HEAD_OF_ALL, out)));
     inputs.extend(keyed_requests());
+    inputs.extend(queue_requests());
     inputs
+}
+
+fn queue_requests() -> Vec<Vec<u8>> {
+    let take = QueueTake {
+        group: "g",
+        topic: "t",
+        name: "me",
+        partition: -1,
+        most: 10,
+        max_bytes: 1 << 20,
+        max_wait_ms: 500,
+        lock_ms: 9,
+        keyed: true,
+    };
+    let settle = |how| QueueSettle { group: "g", topic: "t", name: "", how, records: vec![(0, 7), (1, 8)] };
+    let all = [
+        Request::QueueTake(take),
+        Request::QueueSettle(settle(Settle::Acknowledge)),
+        Request::QueueSettle(settle(Settle::Release(7))),
+        Request::QueueSettle(settle(Settle::Reject("not JSON"))),
+        Request::QueueDescribe { group: "g", topic: "t" },
+        Request::QueueRedrive { group: "g", topic: "t", most: 7 },
+    ];
+    all.iter().map(|m| input(m.code(), |out| m.encode(HEAD_OF_ALL, out))).collect()
+}
+
+/// Windows in several states, and a key.
+fn queues() -> Vec<Vec<u8>> {
+    let mut window = Window::new(3);
+    let ask = Ask { taker: 1, until: Time(9), keyed: false, most_open: 100 };
+    let fresh = encode(&window, &[7; 16]);
+    for offset in 3..20 {
+        window.offer(offset, None, &ask, Time(0));
+    }
+    let held = encode(&window, &[7; 16]);
+    for (offset, how) in
+        [(4, End::Acknowledge), (7, End::Acknowledge), (9, End::Reject("no")), (11, End::Release(Time(0)))]
+    {
+        window.end(offset, 1, how, 1, Time(0)).expect("it is held");
+    }
+    let key = Place { group: "g".into(), topic: "t".into(), partition: 2 }.key();
+    let values = [fresh, held, encode(&window, &[7; 16])].map(|value| [&[0][..], &value].concat());
+    values.into_iter().chain([[&[1][..], &key].concat()]).collect()
 }
 
 fn keyed_requests() -> Vec<Vec<u8>> {
@@ -271,7 +319,23 @@ fn replies() -> Vec<Vec<u8>> {
     ];
     let mut inputs: Vec<_> = all.iter().map(|m| input(m.code(), |out| m.encode(HEAD_OF_ALL, out))).collect();
     inputs.extend(keyed_replies());
+    inputs.extend(queue_replies());
     inputs
+}
+
+fn queue_replies() -> Vec<Vec<u8>> {
+    let mut tail = Vec::new();
+    put_tail(&mut tail, Some(b"value"), std::iter::empty());
+    let mut taken = TakenWriter::default();
+    taken.push((1, 5), 1_000, 2, Some(b"k"), &tail);
+    taken.push((0, 6), -1, 1, None, &tail);
+    let all = [
+        Reply::Taken(taken.records()),
+        Reply::Settled { results: vec![0, 121] },
+        Reply::QueueIs { parts: vec![QueuePart { oldest_holder: "me", ..QueuePart::default() }; 2] },
+        Reply::Redriven { moved: 3 },
+    ];
+    all.iter().map(|m| input(m.code(), |out| m.encode(HEAD_OF_ALL, out))).collect()
 }
 
 fn keyed_replies() -> Vec<Vec<u8>> {

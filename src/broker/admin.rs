@@ -384,6 +384,7 @@ impl Broker {
         }
         self.forget_topic(&topic.name, now);
         self.tell_groups(&topic.name, now);
+        self.forget_queues_of(&topic.name, now);
         for to in waiting {
             match &result {
                 Ok(()) => self.acks.reply(to, Reply::Deleted { name: topic.name.clone(), id: topic.id }),

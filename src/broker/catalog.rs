@@ -3,9 +3,9 @@
 //! Invariant: a name and an id map to a key exactly as long as the topic is being created, lives, or is being deleted;
 //! keys are never given twice, so a stale key finds nothing rather than a stranger.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::api::{ErrorCode, OFFSETS_TOPIC, PartitionKey, Refusal, ReplyTo, TopicKey, TopicRef};
+use crate::api::{ErrorCode, INTERNAL_TOPICS, PartitionKey, Refusal, ReplyTo, TopicKey, TopicRef};
 use crate::config::nearest::nearest;
 use crate::config::{TopicOverrides, TopicSettings};
 
@@ -78,8 +78,8 @@ pub struct Catalog {
     names: BTreeMap<String, TopicKey>,
     ids: BTreeMap<[u8; 16], TopicKey>,
     topics: Vec<Option<Topic>>,
-    /// The key of [`OFFSETS_TOPIC`].
-    internal: Option<TopicKey>,
+    /// The keys of [`INTERNAL_TOPICS`].
+    internal: BTreeSet<TopicKey>,
 }
 
 impl Catalog {
@@ -88,8 +88,8 @@ impl Catalog {
         let key = TopicKey(u32::try_from(self.topics.len()).expect("fewer than 4 G topics in one process"));
         self.names.insert(topic.name.clone(), key);
         self.ids.insert(topic.id, key);
-        if topic.name == OFFSETS_TOPIC {
-            self.internal = Some(key);
+        if INTERNAL_TOPICS.contains(&topic.name.as_str()) {
+            self.internal.insert(key);
         }
         self.topics.push(Some(topic));
         key
@@ -111,9 +111,9 @@ impl Catalog {
     /// Whether a topic is the broker's own, whether it is there or not.
     pub fn is_internal(&self, topic: TopicRef<'_>) -> bool {
         match topic {
-            TopicRef::Name(name) => name == OFFSETS_TOPIC,
-            TopicRef::Id(id) => self.internal.is_some() && self.ids.get(&id).copied() == self.internal,
-            TopicRef::Key(key) => self.internal == Some(key),
+            TopicRef::Name(name) => INTERNAL_TOPICS.contains(&name),
+            TopicRef::Id(id) => self.ids.get(&id).is_some_and(|key| self.internal.contains(key)),
+            TopicRef::Key(key) => self.internal.contains(&key),
         }
     }
 

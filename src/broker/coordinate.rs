@@ -1,12 +1,11 @@
 //! Consumer groups: the state machine of [`crate::groups`], and the internal topic that keeps how far each group has
 //! come.
 //!
-//! The topic is compacted, has one record for each group, topic and partition, and is written and read as a client
-//! would do it: the broker publishes to itself and scans itself, and the replies to [`OURSELVES`] come back to
-//! [`Broker::hear_ourselves`]. In memory is what is durable: a commit is applied, and answered, when its records are.
+//! The topic has one record for each group, topic and partition; `internal.rs` says how it is made, written and read.
+//! In memory is what is durable: a commit is applied, and answered, when its records are.
 //!
 //! Invariants: nothing is said about offsets before all of them are loaded; commits are applied in the order of the
-//! log; a client cannot write to the topic.
+//! log.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +14,7 @@ use super::catalog::State;
 use super::consumers::{self, Topics};
 use super::expiry::EmptySince;
 use super::gaps::Lost;
+use super::internal::{Hold, Loading};
 use super::streams::Streams;
 use super::{Broker, Taken};
 use crate::api::group::{
@@ -22,8 +22,8 @@ use crate::api::group::{
     Who,
 };
 use crate::api::{
-    After, Body, ConnId, Cursor, ErrorCode, Level, OFFSETS_TOPIC, Publish, Refusal, Reply, ReplyTo,
-    RowsWriter, Scan, TopicKey, TopicRef,
+    Body, ConnId, Cursor, ErrorCode, Level, OFFSETS_TOPIC, Publish, Refusal, Reply, ReplyTo, RowsWriter,
+    TopicKey, TopicRef,
 };
 use crate::config::Config;
 use crate::groups::offsets::{Change, METADATA_MOST, Offsets, Position};
@@ -32,24 +32,10 @@ use crate::time::{Now, Time};
 use krappy_wire::native::PlainWriter;
 use krappy_wire::partition::partition_for;
 
-/// How the topic is made: nothing of it may be lost or unsynced, whatever holds for other topics.
-const SETTINGS: &[(&str, &str)] = &[
-    ("cleanup.policy", "compact"),
-    ("flush.messages", "1"),
-    ("compression.type", "producer"),
-    ("segment.bytes", "104857600"),
-    ("max.message.bytes", "16777216"),
-];
 /// The slot of the scan that loads offsets; the others are those of commits.
 const LOADING: u64 = 0;
 /// The slot of the creation of the topic.
 const CREATION: u64 = 1;
-/// Bytes of one page of that scan.
-const PAGE: u32 = 128 << 10;
-/// A view that is being made again may take a while.
-const LOAD_WAIT_MS: u32 = 60_000;
-/// After a scan that was refused, the next begins after so many milliseconds.
-const LOAD_AGAIN_MS: u64 = 1_000;
 
 /// All groups, and how far they have come.
 #[derive(Debug)]
@@ -63,17 +49,6 @@ pub struct Coordinator {
     /// Commits whose records are not durable yet, by slot.
     pending: BTreeMap<u64, Pending>,
     next_slot: u64,
-}
-
-/// Whether offsets are in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Loading {
-    /// A page is under way.
-    Scanning,
-    /// The topic could not be read; it is tried again then.
-    Failed(Time),
-    /// All of them are.
-    Done,
 }
 
 /// Records of the internal topic that are not durable yet.
@@ -129,16 +104,8 @@ impl Coordinator {
 
     /// When [`Broker::tick_groups`] has something to do.
     pub fn next_deadline(&self) -> Option<Time> {
-        let again = if let Loading::Failed(at) = self.state { Some(at) } else { None };
-        self.groups.next_deadline().into_iter().chain(again).min()
+        self.groups.next_deadline().into_iter().chain(self.state.again()).min()
     }
-}
-
-/// Why a request about groups is not answered now.
-#[derive(Debug)]
-pub(super) enum Hold {
-    Later,
-    Refused(ErrorCode),
 }
 
 impl Broker {
@@ -151,7 +118,7 @@ impl Broker {
 
     /// Takes a request about groups, or leaves it for later.
     pub(super) fn group(&mut self, to: ReplyTo, request: GroupRequest<'_>, now: Now) -> Taken {
-        let taken = match self.when_loaded() {
+        let taken = match self.coordinator.state.when_done() {
             Ok(()) => self.coordinate(to, request, now),
             Err(hold) => Err(hold),
         };
@@ -162,15 +129,6 @@ impl Broker {
             Err(Hold::Refused(code)) => {
                 self.refuse(to, Refusal::new(code, "offsets of groups cannot be read or written now"))
             }
-        }
-    }
-
-    /// Offsets are loaded, or will be soon, or something is wrong.
-    fn when_loaded(&self) -> Result<(), Hold> {
-        match self.coordinator.state {
-            Loading::Done => Ok(()),
-            Loading::Scanning => Err(Hold::Later),
-            Loading::Failed(_) => Err(Hold::Refused(ErrorCode::CoordinatorLoadInProgress)),
         }
     }
 
@@ -372,25 +330,8 @@ impl Broker {
         }
     }
 
-    /// The internal topic, made if need be.
     fn offsets_topic(&mut self) -> Result<TopicKey, Hold> {
-        match self.catalog.resolve(TopicRef::Name(OFFSETS_TOPIC)) {
-            Ok((key, topic)) if matches!(topic.state, State::Live) => return Ok(key),
-            Ok(_) => return Err(Hold::Later),
-            Err(_) => {}
-        }
-        let partitions = self.config.group.offsets_partitions as i32;
-        match self.plan_topic(OFFSETS_TOPIC, Some(partitions), SETTINGS) {
-            Ok((topic, count)) => {
-                let ours = ReplyTo { conn: OURSELVES, slot: CREATION };
-                self.begin_topic(topic, count, (ours, super::catalog::Then::Describe));
-                Err(Hold::Later)
-            }
-            Err(refusal) => {
-                log::warn!("{OFFSETS_TOPIC} cannot be made: {}", refusal.message);
-                Err(Hold::Refused(ErrorCode::CoordinatorNotAvailable))
-            }
-        }
+        self.internal_topic(OFFSETS_TOPIC, self.config.group.offsets_partitions, CREATION)
     }
 
     /// Publishes changes to the internal topic. They hold when they are durable.
@@ -422,14 +363,8 @@ impl Broker {
         }
     }
 
-    /// Takes the replies to what the broker has asked itself.
-    pub(super) fn hear_ourselves(&mut self, now: Now) {
-        while let Some((slot, reply)) = self.acks.take_own() {
-            self.told(slot, reply, now);
-        }
-    }
-
-    fn told(&mut self, slot: u64, reply: Reply, now: Now) {
+    /// Takes a reply to what the broker has asked itself.
+    pub(super) fn told(&mut self, slot: u64, reply: Reply, now: Now) {
         match (slot, reply) {
             (LOADING, reply) => self.loaded(reply, now),
             (CREATION, Reply::Refused(refusal)) => log::error!("{OFFSETS_TOPIC}: {}", refusal.message),
@@ -477,20 +412,7 @@ impl Broker {
 
     fn scan_offsets(&mut self, cursor: Option<Cursor>, now: Now) {
         self.coordinator.state = Loading::Scanning;
-        let scan = Scan {
-            topic: TopicRef::Name(OFFSETS_TOPIC),
-            partition: None,
-            reverse: false,
-            keys_only: false,
-            from: &[],
-            to: None,
-            as_of: Vec::new(),
-            after: After { partition: 0, offset: -1, max_wait_ms: LOAD_WAIT_MS },
-            limit: 0,
-            max_bytes: PAGE,
-            cursor,
-        };
-        self.scan(ReplyTo { conn: OURSELVES, slot: LOADING }, scan, now);
+        self.scan_internal(OFFSETS_TOPIC, LOADING, cursor, now);
     }
 
     /// A page of offsets has come.
@@ -505,7 +427,7 @@ impl Broker {
             }
             Reply::Refused(refusal) => {
                 log::warn!("offsets of groups cannot be read yet: {}", refusal.message);
-                self.coordinator.state = Loading::Failed(now.time.plus_ms(LOAD_AGAIN_MS));
+                self.coordinator.state = Loading::failed(now);
             }
             other => unreachable!("a scan is not answered with {other:?}"),
         }
@@ -559,16 +481,6 @@ impl Broker {
             self.acks.reply(to, Reply::Group(GroupReply::Member(answer)));
         }
         self.tell_streams();
-    }
-
-    /// Refuses to let a client change the internal topic.
-    pub(super) fn refuse_internal(&self, topic: TopicRef<'_>) -> Result<(), Refusal> {
-        if !self.catalog.is_internal(topic) {
-            return Ok(());
-        }
-        let message =
-            format!("{OFFSETS_TOPIC} belongs to the broker, which keeps the offsets of groups there");
-        Err(Refusal::new(ErrorCode::InvalidTopic, message).hint("read it, and leave writing to the broker"))
     }
 }
 

@@ -176,6 +176,7 @@ impl Broker {
             self.retry_fetch(id, now);
         }
         self.woken = woken;
+        self.wake_takes(key);
     }
 
     /// Tries a parked fetch again. One that would only wait on stays where it is.

@@ -17,6 +17,7 @@ pub mod deferred;
 mod expiry;
 pub mod fetch;
 mod gaps;
+mod internal;
 pub mod keyed;
 mod lag;
 pub mod open;
@@ -26,6 +27,7 @@ pub mod pins;
 pub mod positions;
 pub mod produce;
 pub mod producers;
+pub mod queues;
 pub mod retain;
 pub mod scan;
 pub mod streams;
@@ -53,6 +55,7 @@ use open::Identity;
 use parked::{ParkId, Parking};
 use partition::Partition;
 use pins::Pins;
+use queues::Queues;
 
 /// How often the room on the disk is looked at, milliseconds.
 const SPACE_CHECK_MS: u64 = 5_000;
@@ -119,6 +122,7 @@ pub struct Broker {
     keyed: Parking<Keyed>,
     deferred: Deferred,
     coordinator: Coordinator,
+    queues: Queues,
     pins: Pins,
     cleaner: Cleaner,
     /// Bytes of the active memtables of all views.
@@ -169,6 +173,7 @@ impl Broker {
             keyed: Parking::default(),
             deferred: Deferred::default(),
             coordinator,
+            queues: Queues::default(),
             pins: Pins::default(),
             cleaner: Cleaner::default(),
             view_memory: 0,
@@ -201,6 +206,7 @@ impl Broker {
         let salt = self.new_id();
         self.coordinator = Coordinator::new(&self.config, salt);
         self.load_offsets(now);
+        self.load_queues(now);
         self.hear_ourselves(now);
     }
 
@@ -247,6 +253,7 @@ impl Broker {
             }
             Request::Status => self.status(to),
             Request::Group(request) => self.group(to, request, now),
+            Request::Queue(request) => self.queue(to, request, now),
         };
         self.metrics.requests += u64::from(taken == Taken::Yes);
         self.hear_ourselves(now);
@@ -347,6 +354,7 @@ impl Broker {
         self.keyed_deadlines(now.time);
         self.expire_pins(now.time);
         self.tick_groups(now);
+        self.tick_queues(now);
         self.clean_on(now);
         if now.time >= self.next_view_retry {
             self.retry_views(now);
@@ -398,6 +406,7 @@ impl Broker {
             self.parked.next_deadline(),
             self.keyed.next_deadline(),
             self.coordinator.next_deadline(),
+            self.queues.next_deadline(),
             self.next_pin_end(),
             self.cleaner.next(),
             Some(self.next_view_retry),
@@ -408,6 +417,7 @@ impl Broker {
 
     /// Ends the turn: one write for each partition that gathered records, and the syncs that are due.
     pub fn flush(&mut self, now: Now) {
+        self.save_queues(now);
         while !self.dirty.is_empty() {
             self.write_tails(now);
             let mut dirty = std::mem::take(&mut self.dirty);
@@ -417,6 +427,7 @@ impl Broker {
             self.dirty = dirty;
             // What the broker makes of its own replies may be something to write.
             self.hear_ourselves(now);
+            self.save_queues(now);
         }
     }
 
@@ -516,6 +527,8 @@ impl Broker {
         self.parked.forget(conn);
         self.keyed.forget(conn);
         self.forget_waiting(conn, now);
+        self.forget_takers(conn, now);
+        self.hear_ourselves(now);
     }
 
     /// Takes the replies that are ready.
@@ -548,6 +561,7 @@ impl Broker {
     pub fn drain(&mut self, now: Now) {
         self.draining = true;
         self.send_members_away(now);
+        self.send_takers_away(now);
         for id in self.parked.all_idle() {
             self.retry_fetch(id, now.time);
         }
@@ -565,6 +579,7 @@ impl Broker {
             && !self.partitions.iter().flatten().any(|p| busy(p))
             && self.parked.is_empty()
             && self.keyed.is_empty()
+            && self.queues.is_idle()
     }
 
     /// Asks for a last sync of every partition that has something unsynced; part of a clean stop.
@@ -624,6 +639,7 @@ impl Broker {
     pub fn invariants(&self) {
         self.parked.invariants();
         self.keyed.invariants();
+        self.queues.invariants();
         for p in self.partitions.iter().flatten() {
             let chain = [p.log.start_offset(), p.high_watermark(), p.log.end_offset()];
             assert!(chain.is_sorted(), "log start, high watermark and log end are in order: {chain:?}");

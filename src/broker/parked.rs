@@ -63,14 +63,8 @@ impl<T: Waits> Parking<T> {
     /// Parks a read.
     pub fn park(&mut self, parked: Parked<T>) -> ParkId {
         self.next_id += 1;
-        let id = self.next_id;
-        for partition in parked.asked.partitions() {
-            self.by_partition.insert((partition, id));
-        }
-        self.by_conn.insert((parked.to.conn, id));
-        self.timers.insert(parked.deadline, id);
-        self.parked.insert(id, parked);
-        id
+        self.put_back(self.next_id, parked);
+        self.next_id
     }
 
     /// Ends a wait, whatever for.
@@ -82,6 +76,17 @@ impl<T: Waits> Parking<T> {
         self.by_conn.remove(&(parked.to.conn, id));
         self.timers.remove(parked.deadline, id);
         Some(parked)
+    }
+
+    /// Parks a read again that was taken a moment ago, in the place that it had.
+    pub fn put_back(&mut self, id: ParkId, parked: Parked<T>) {
+        for partition in parked.asked.partitions() {
+            self.by_partition.insert((partition, id));
+        }
+        self.by_conn.insert((parked.to.conn, id));
+        self.timers.insert(parked.deadline, id);
+        let before = self.parked.insert(id, parked);
+        assert!(before.is_none() && id <= self.next_id, "a place is taken once");
     }
 
     /// A parked read, to look at it.
@@ -100,6 +105,16 @@ impl<T: Waits> Parking<T> {
     pub fn waiting_on(&self, partition: PartitionKey, into: &mut Vec<ParkId>) {
         let all = self.by_partition.range((partition, 0)..=(partition, ParkId::MAX)).map(|(_, id)| *id);
         into.extend(all.filter(|id| !self.parked[id].reading));
+    }
+
+    /// The reads that a connection waits for.
+    pub fn of(&self, conn: ConnId) -> Vec<ParkId> {
+        self.by_conn.range((conn, 0)..=(conn, ParkId::MAX)).map(|(_, id)| *id).collect()
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Parked<T>> {
+        self.parked.values()
     }
 
     /// One whose deadline has passed.
@@ -178,6 +193,9 @@ mod tests {
         let mut on_two = Vec::new();
         parked.waiting_on(PartitionKey(2), &mut on_two);
         assert_eq!(on_two, [a, b]);
+        let first = parked.take(a).unwrap();
+        parked.put_back(a, first);
+        assert_eq!(parked.of(ConnId { key: 1, generation: 1 }), [a, c]);
         parked.set_reading(b);
         parked.invariants();
         assert_eq!(parked.take_due(Time(25)).unwrap().deadline, Time(10));

@@ -1,15 +1,15 @@
 //! Members of groups that are streams of krappy's own language: what they are to read is told to them in the slot in
 //! which they have joined, as long as the stream is open.
 //!
-//! Invariant: what a stream is told names for each partition where the group has committed at that moment; a stream that
-//! is a member no more is told so once.
+//! Invariant: what a stream is told names for each partition where the group has committed at that moment; a stream
+//! that is a member no more is told so once.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use super::Broker;
 use super::consumers::Topics;
-use super::coordinate::Hold;
+use super::internal::Hold;
 use crate::api::group::{GroupReply, Partitions, Share, TopicPartition};
 use crate::api::{ErrorCode, PartitionKey, Position, Refusal, Reply, ReplyTo, TopicRef};
 use crate::groups::consumer::Push;

@@ -314,6 +314,21 @@ const BROKER: &[Setting] = &[
         "Partitions of __consumer_offsets, the internal topic of committed offsets, when it is made. With one, all groups \
          share each sync."
     ),
+    amount!(
+        "queue.acknowledge.timeout.ms",
+        Broker,
+        millis(1, HOUR),
+        queue.acknowledge_timeout_ms,
+        "How long somebody who takes a record from a queue has to acknowledge it, unless the request says otherwise. \
+         After it the record is given to somebody else."
+    ),
+    amount!(
+        "queue.max.delivery.attempts",
+        Broker,
+        count(1, 1_000),
+        queue.max_delivery_attempts,
+        "A record of a queue that was delivered so often and never acknowledged goes to the dead letters."
+    ),
     Setting {
         name: "on.fsync.error",
         group: Group::Broker,
@@ -463,6 +478,30 @@ const LIMITS: &[Setting] = &[
         group.memory,
         "What all members of consumer groups have told about themselves and were given. Protects memory. At it new \
          members are refused with POLICY_VIOLATION."
+    ),
+    amount!(
+        "queue.max.in.flight",
+        Limits,
+        count(1, 100_000),
+        queue.max_in_flight,
+        "Records of a partition that a group has begun to take and not done with. Protects memory. At it no others are \
+         given out, until some are done."
+    ),
+    amount!(
+        "queue.max.partitions",
+        Limits,
+        count(1, 1_000_000),
+        queue.max_partitions,
+        "Partitions that groups take single records from, each counted once for each group. Protects memory. At it a \
+         group that begins is refused with POLICY_VIOLATION."
+    ),
+    amount!(
+        "queue.memory.bytes",
+        Limits,
+        bytes(MIB, GIB),
+        queue.memory,
+        "What is remembered of single records of all queues together. Protects memory. At it only records that were \
+         given out before are given out, until some are done."
     ),
     amount!(
         "max.partitions",

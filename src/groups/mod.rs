@@ -44,6 +44,7 @@ mod member_id;
 mod messages;
 pub mod offsets;
 mod protocols;
+pub mod queue;
 mod roster;
 mod subscription;
 mod sync;

@@ -7,7 +7,7 @@ use super::errors::KafkaError;
 use super::message::message;
 use super::plan::{Context, ON_TOPIC, Plan, refused};
 use super::wire::{Text, Uuid};
-use crate::api::{OFFSETS_TOPIC, Reply, Request, TopicRef};
+use crate::api::{INTERNAL_TOPICS, Reply, Request, TopicRef};
 
 message! {
     /// Asks for topics, from the cursor on; no topics: for all.
@@ -135,7 +135,7 @@ fn page(
         }
         let mut topic = DescribeTopicPartitionsResponseTopic {
             name: Some(Text::Owned(name.clone())),
-            is_internal: name == OFFSETS_TOPIC,
+            is_internal: INTERNAL_TOPICS.contains(&name.as_str()),
             topic_authorized_operations: ON_TOPIC,
             ..Default::default()
         };

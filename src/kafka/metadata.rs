@@ -10,7 +10,7 @@ use super::errors::KafkaError;
 use super::message::message;
 use super::plan::{Context, Named, ON_CLUSTER, ON_TOPIC, Plan, allowed, refused, topic};
 use super::wire::{Text, Uuid};
-use crate::api::{OFFSETS_TOPIC, Reply, Request};
+use crate::api::{INTERNAL_TOPICS, Reply, Request};
 
 message! {
     /// Asks for topics. Null: for all, as does an empty list in version 0.
@@ -143,7 +143,7 @@ fn with_all(about: About, replies: Vec<Reply>) -> MetadataResponse<'static> {
         unreachable!("topics were asked for")
     };
     let topics = lines.into_iter().map(|line| MetadataResponseTopic {
-        is_internal: line.name == OFFSETS_TOPIC,
+        is_internal: INTERNAL_TOPICS.contains(&line.name.as_str()),
         name: Some(Text::Owned(line.name)),
         topic_id: Uuid(line.id),
         partitions: partitions(line.partitions as usize, about.leader_epoch),
@@ -158,7 +158,7 @@ fn described(named: Named, reply: Reply, about: &About) -> MetadataResponseTopic
         Reply::Topic(topic) => MetadataResponseTopic {
             partitions: partitions(topic.partitions.len(), about.leader_epoch),
             topic_authorized_operations: about.operations,
-            is_internal: topic.name == OFFSETS_TOPIC,
+            is_internal: INTERNAL_TOPICS.contains(&topic.name.as_str()),
             name: Some(Text::Owned(topic.name)),
             topic_id: Uuid(topic.id),
             ..Default::default()

@@ -12,6 +12,7 @@ use super::answer::refuse;
 use super::stream::{Consumer, Membership, Stream};
 use super::{FETCH, Session, unknown_stream};
 use crate::api::group::{CommitPosition, GroupReply, GroupRequest, Share, Who};
+use crate::api::queue::QueueRequest;
 use crate::api::{ErrorCode, Refusal, Reply, Request};
 use crate::config::Limits;
 
@@ -177,20 +178,26 @@ impl Session {
         }
     }
 
-    /// The client ends a stream. A member's group is told, and the client when that has heard it.
+    /// The client ends a stream. A group that it was in is told, or a queue, and the client when that has heard it.
     pub(super) fn end_stream(&mut self, number: u32) -> Result<Option<Request<'static>>, Refusal> {
         let Some(stream) = self.streams.remove(&number) else { return Err(unknown_stream(number)) };
-        let (under_way, membership) = match stream {
+        let (under_way, tell) = match stream {
             Stream::Producer { .. } => (None, None),
-            Stream::Consumer(consumer) => (consumer.fetching, consumer.membership),
+            Stream::Consumer(consumer) => {
+                let leave = consumer.membership.map(|membership| {
+                    self.members.remove(&membership.slot);
+                    Request::Group(GroupRequest::EndStream { slot: membership.slot })
+                });
+                (consumer.fetching, leave)
+            }
             Stream::Watcher(watcher) => (watcher.asking, None),
+            Stream::Taker(taker) => {
+                (taker.asking, Some(Request::Queue(QueueRequest::Leave { stream: number })))
+            }
         };
         if let Some(fetch) = under_way {
             self.fetches.insert(fetch, None);
         }
-        Ok(membership.map(|membership| {
-            self.members.remove(&membership.slot);
-            Request::Group(GroupRequest::EndStream { slot: membership.slot })
-        }))
+        Ok(tell)
     }
 }

@@ -11,6 +11,7 @@ mod answer;
 mod cursor;
 mod group;
 mod member;
+pub mod queue;
 pub mod stream;
 pub mod watch;
 
@@ -22,11 +23,13 @@ use krappy_wire::frame::{self, Split};
 use krappy_wire::native::{self, Head, Start};
 
 use crate::api::group::GroupRequest;
+use crate::api::queue::{QueueReply, QueueRequest};
 use crate::api::{At, Get, Publish, PublishIf, Refusal, Reply, Request, Scan, TopicRef};
 use crate::config::Limits;
 use crate::language::{Greeting, Step, Violation};
 use crate::output::Output;
 use answer::{put_page, put_published, put_records, put_topic, put_topics, put_values, refuse};
+use queue::{Taker, put_queue};
 use stream::{Asked, Consumer, Stream};
 use watch::Watcher;
 
@@ -84,6 +87,7 @@ impl Session {
             self.ready.retain(|number| match self.streams.get(number) {
                 Some(Stream::Consumer(consumer)) => consumer.wants_fetch(),
                 Some(Stream::Watcher(watcher)) => watcher.wants(),
+                Some(Stream::Taker(taker)) => taker.wants(),
                 _ => false,
             });
             if self.has_ready() {
@@ -261,6 +265,17 @@ impl Session {
                 self.register(head.stream, Stream::Watcher(Box::new(watcher)), limits)?;
                 Some(Request::OpenWatch { topic, partition: partition.map(|n| n as u32) })
             }
+            N::QueueTake(take) => {
+                self.take(head, &take, limits)?;
+                None
+            }
+            N::QueueSettle(settle) => Some(queue::settle(head.stream, settle)),
+            N::QueueDescribe { group, topic } => {
+                Some(Request::Queue(QueueRequest::Describe { group, topic }))
+            }
+            N::QueueRedrive { group, topic, most } => {
+                Some(Request::Queue(QueueRequest::Redrive { group, topic, most }))
+            }
         })
     }
 
@@ -356,7 +371,7 @@ impl Session {
         match self.streams.get(&number) {
             Some(Stream::Producer { topic: Some(topic), .. }) => Ok(TopicRef::Key(*topic)),
             Some(Stream::Producer { topic: None, name, .. }) => Ok(TopicRef::Name(name)),
-            Some(Stream::Consumer(_) | Stream::Watcher(_)) => Err(Refusal::new(
+            Some(Stream::Consumer(_) | Stream::Watcher(_) | Stream::Taker(_)) => Err(Refusal::new(
                 ErrorCode::InvalidRequest,
                 format!("stream {number} is a consumer, it cannot publish"),
             )),
@@ -375,6 +390,10 @@ impl Session {
                 ErrorCode::InvalidRequest,
                 format!("stream {number} is a watcher, which is sent what it watches without asking"),
             )),
+            Some(Stream::Taker(_)) => Err(Refusal::new(
+                ErrorCode::InvalidRequest,
+                format!("stream {number} takes from a queue, it has no position"),
+            )),
             None => Err(unknown_stream(number)),
         }
     }
@@ -386,6 +405,19 @@ impl Session {
         Ok(())
     }
 
+    /// The stream becomes a taker with its first take.
+    fn take(&mut self, head: Head, take: &native::QueueTake<'_>, limits: &Limits) -> Result<(), Refusal> {
+        if !matches!(self.streams.get(&head.stream), Some(Stream::Taker(_))) {
+            self.register(head.stream, Stream::Taker(Box::new(Taker::new(take))), limits)?;
+        }
+        let Some(Stream::Taker(taker)) = self.streams.get_mut(&head.stream) else {
+            unreachable!("registered a moment ago")
+        };
+        taker.ask(head.correlation, take)?;
+        self.ready.push_back(head.stream);
+        Ok(())
+    }
+
     /// The next read that a stream wants.
     fn next_fetch(&mut self, limits: &Limits) -> Option<(u64, Request<'_>)> {
         let number = loop {
@@ -393,6 +425,7 @@ impl Session {
             match self.streams.get(&number) {
                 Some(Stream::Consumer(consumer)) if consumer.wants_fetch() => break number,
                 Some(Stream::Watcher(watcher)) if watcher.wants() => break number,
+                Some(Stream::Taker(taker)) if taker.wants() => break number,
                 _ => {}
             }
         };
@@ -408,6 +441,10 @@ impl Session {
             Some(Stream::Watcher(watcher)) => {
                 watcher.asking = Some(serial);
                 watcher.request(limits)
+            }
+            Some(Stream::Taker(taker)) => {
+                taker.asking = Some(serial);
+                taker.request(number)
             }
             _ => unreachable!("looked up a moment ago"),
         };
@@ -480,6 +517,7 @@ impl Session {
             Reply::Trimmed(log_start) => native::Reply::Trimmed { log_start }.encode(head, out),
             Reply::Group(reply) => group::put(head, reply, out),
             Reply::Status(values) => native::Reply::StatusIs { values }.encode(head, out),
+            Reply::Queue(reply) => put_queue(head, &reply, out),
             Reply::Scanned { .. }
             | Reply::Fetched { .. }
             | Reply::ProducerId { .. }
@@ -500,7 +538,7 @@ impl Session {
             }
             Some(Stream::Consumer(consumer)) => consumer.opening == Some(head.correlation),
             Some(Stream::Watcher(watcher)) => watcher.is_opening(head.correlation),
-            None => false,
+            Some(Stream::Taker(_)) | None => false,
         };
         if !opening {
             return;
@@ -518,6 +556,7 @@ impl Session {
         let consumer = match (self.streams.get_mut(&number), &reply) {
             (Some(Stream::Consumer(consumer)), _) => consumer,
             (Some(Stream::Watcher(_)), _) => return self.watch_reply(number, reply, out.gather()),
+            (Some(Stream::Taker(_)), _) => return self.take_reply(number, &reply, out.gather()),
             _ => return,
         };
         let Reply::Fetched { parts } = reply else { return };
@@ -541,6 +580,17 @@ impl Session {
                 refuse(Head { stream: number, correlation: watcher.correlation() }, &refusal, out);
                 self.streams.remove(&number);
             }
+        }
+    }
+
+    /// Hands records to a taker, or says why there are none.
+    fn take_reply(&mut self, number: u32, reply: &Reply, out: &mut Vec<u8>) {
+        let Some(Stream::Taker(taker)) = self.streams.get_mut(&number) else { return };
+        let head = Head { stream: number, correlation: taker.answered() };
+        match reply {
+            Reply::Queue(reply @ QueueReply::Taken(_)) => put_queue(head, reply, out),
+            Reply::Refused(refusal) => refuse(head, refusal, out),
+            other => unreachable!("a take is not answered with {other:?}"),
         }
     }
 

@@ -1,8 +1,9 @@
-//! One stream: a producer, or a consumer with its positions and what it has asked for.
+//! One stream: a producer, a watcher, a taker, or a consumer with its positions and what it has asked for.
 //!
 //! Invariant: a consumer has asked for one thing at a time, a poll or a subscription; its positions move only by what
 //! was handed to the connection, so nothing is skipped and nothing comes twice.
 
+use super::queue::Taker;
 use super::watch::Watcher;
 use crate::api::{ErrorCode, Fetch, FetchedPart, Position, Refusal, TopicKey, Want};
 use crate::config::Limits;
@@ -28,6 +29,8 @@ pub enum Stream {
     Consumer(Box<Consumer>),
     /// Is sent a snapshot of a compacted topic, then every change.
     Watcher(Box<Watcher>),
+    /// Takes single records of a queue.
+    Taker(Box<Taker>),
 }
 
 /// A consumer.

@@ -2,6 +2,7 @@
 
 use crate::client::Client;
 use crate::error::Error;
+use crate::queue::{self, QueuePartition};
 use krappy_wire::native::{Change, Op, PartitionInfo, Reply, Request};
 use std::time::{Duration, Instant};
 
@@ -168,6 +169,17 @@ impl Admin {
             Reply::Trimmed { log_start } => Ok(log_start),
             _ => Err(Error::unexpected("DeleteRecords")),
         })
+    }
+
+    /// How a queue stands: one entry for each partition of the topic, in order.
+    pub fn describe_queue(&self, topic: &str, group: &str) -> Result<Vec<QueuePartition>, Error> {
+        queue::describe(&self.client, topic, group)
+    }
+
+    /// Publishes at most so many dead letters of a group again, to the topic and the partitions that they came from;
+    /// how many there were. They are durable when this returns.
+    pub fn redrive(&self, topic: &str, group: &str, most: u32) -> Result<u32, Error> {
+        queue::redrive(&self.client, topic, group, most)
     }
 
     /// The broker's counters and gauges, by name.

@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::keyed::{self, GetOptions, Got, Scan, ScanOptions, WatchOptions, Watcher};
 use crate::link::{BrokerInfo, Link, Message};
 use crate::producer::ProducerBuilder;
+use crate::queue::QueueBuilder;
 use krappy_wire::native::{Reply, Request};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
@@ -152,6 +153,20 @@ impl Client {
     /// ```
     pub fn consumer(&self, topic: impl Into<String>) -> ConsumerBuilder {
         ConsumerBuilder::new(self.clone(), topic.into())
+    }
+
+    /// A queue: takes single records of a topic, shared with everybody who takes for the same group.
+    ///
+    /// ```no_run
+    /// # let client = krappy_client::Client::connect("127.0.0.1:9092")?;
+    /// let mut queue = client.queue("orders", "packers").build()?;
+    /// for taken in queue.take(std::time::Duration::from_secs(1))? {
+    ///     queue.acknowledge(&taken)?;
+    /// }
+    /// # Ok::<(), krappy_client::Error>(())
+    /// ```
+    pub fn queue(&self, topic: impl Into<String>, group: impl Into<String>) -> QueueBuilder {
+        QueueBuilder::new(self.clone(), topic.into(), group.into())
     }
 
     /// Topics and the broker's state.

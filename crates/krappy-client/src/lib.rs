@@ -7,10 +7,11 @@
 //! [`Member`] shares a topic with the others of its group. [`Admin`] creates, lists, describes, trims and deletes
 //! topics, and looks after consumer groups.
 //! On compacted topics [`Client::get`], [`Client::scan`] and [`Client::watch`] read the newest records of keys, and
-//! [`Producer::put_if`] writes one if nobody else has.
+//! [`Producer::put_if`] writes one if nobody else has. A [`Queue`] takes single records that several share.
 //!
 //! Reading order: `link` (frames in and out of one socket), `client` (reconnecting), `producer::queue` (which batch may
-//! be sent when, the heart of exactly-once retries), `producer` (threads and memory around it), `consumer`, `keyed`.
+//! be sent when, the heart of exactly-once retries), `producer` (threads and memory around it), `consumer`, `keyed`,
+//! `queue`.
 //!
 //! ```no_run
 //! use krappy_client::{Client, Record, Start};
@@ -41,6 +42,7 @@ mod keyed;
 mod link;
 mod member;
 mod producer;
+mod queue;
 mod record;
 mod records;
 mod slice;
@@ -54,10 +56,11 @@ pub use keyed::{
     GetOptions, Got, KeyRange, KeyState, Newest, Scan, ScanOptions, WatchEvent, WatchOptions, Watcher,
 };
 pub use krappy_wire::error::ErrorCode;
-pub use krappy_wire::native::{Level, PartitionInfo, Start};
+pub use krappy_wire::native::{Level, PartitionInfo, Settle, Start};
 pub use link::BrokerInfo;
 pub use member::{Member, MemberBuilder};
 pub use producer::{Delivered, Delivery, Expected, Producer, ProducerBuilder, PutIf};
+pub use queue::{Queue, QueueBuilder, QueuePartition, QueueRecord};
 pub use record::Record;
 pub use records::{ConsumerRecord, Iter, Records};
 pub use slice::Slice;

@@ -114,6 +114,8 @@ codes! {
     UnsupportedAssignor = 112, "UNSUPPORTED_ASSIGNOR";
     /// The member of the consumer group is in another epoch: it tries again with its newest.
     StaleMemberEpoch = 113, "STALE_MEMBER_EPOCH";
+    /// The record is not held by who wants to end its delivery: it was acknowledged, or its time is up.
+    InvalidRecordState = 121, "INVALID_RECORD_STATE";
     /// A pattern of topics cannot be read.
     InvalidRegularExpression = 128, "INVALID_REGULAR_EXPRESSION";
     /// The stream number is not registered on this connection.

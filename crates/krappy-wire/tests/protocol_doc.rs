@@ -9,8 +9,8 @@ use krappy_wire::error::ErrorCode;
 use krappy_wire::frame::{HEAD, Split, split};
 use krappy_wire::native::{
     After, Body, Change, Get, Head, KeyState, KeysWriter, Level, Newest, Op, PartitionInfo, PlainWriter,
-    PublishIf, PublishedPart, RecordsPart, Reply, Request, RowsWriter, Scan, Scanned, Start, TopicInfo,
-    TopicSummary, Watch, code,
+    PublishIf, PublishedPart, QueuePart, QueueSettle, QueueTake, RecordsPart, Reply, Request, RowsWriter,
+    Scan, Scanned, Settle, Start, TakenWriter, TopicInfo, TopicSummary, Watch, code,
 };
 use krappy_wire::tail::{Tail, put_tail};
 
@@ -243,7 +243,7 @@ fn every_message() -> Vec<(u16, Vec<u8>)> {
     let body = |frame: Vec<u8>| frame[HEAD + 8..].to_vec();
     let requests = requests.iter().map(|m| (m.code(), body(encoded(|out| m.encode(head, out)))));
     let replies = replies.iter().map(|m| (m.code(), body(encoded(|out| m.encode(head, out)))));
-    requests.chain(replies).chain(every_keyed_message()).collect()
+    requests.chain(replies).chain(every_keyed_message()).chain(every_message_of_queues()).collect()
 }
 
 /// The same for the messages of compacted topics.
@@ -293,6 +293,49 @@ fn every_keyed_message() -> Vec<(u16, Vec<u8>)> {
         Reply::Rows(rows.rows()),
         Reply::SnapshotEnd { partition: 1, offset: 8 },
         Reply::Conflict { partition: 1, offset: 6, deleted: true },
+    ];
+    let head = Head { stream: 1, correlation: 2 };
+    let body = |frame: Vec<u8>| frame[HEAD + 8..].to_vec();
+    let requests = requests.iter().map(|m| (m.code(), body(encoded(|out| m.encode(head, out)))));
+    requests.chain(replies.iter().map(|m| (m.code(), body(encoded(|out| m.encode(head, out)))))).collect()
+}
+
+/// The same for the messages of queues.
+fn every_message_of_queues() -> Vec<(u16, Vec<u8>)> {
+    let take = QueueTake {
+        group: "g",
+        topic: "t",
+        name: "me",
+        partition: -1,
+        most: 10,
+        max_bytes: 1 << 20,
+        max_wait_ms: 500,
+        lock_ms: 9,
+        keyed: true,
+    };
+    let settle = QueueSettle {
+        group: "g",
+        topic: "t",
+        name: "",
+        how: Settle::Reject("not JSON"),
+        records: vec![(0, 7), (1, 8)],
+    };
+    let requests = [
+        Request::QueueTake(take),
+        Request::QueueSettle(settle),
+        Request::QueueDescribe { group: "g", topic: "t" },
+        Request::QueueRedrive { group: "g", topic: "t", most: 7 },
+    ];
+    let mut tail = Vec::new();
+    put_tail(&mut tail, Some(b"value"), std::iter::empty());
+    let mut taken = TakenWriter::default();
+    taken.push((1, 5), 1_000, 2, Some(b"k"), &tail);
+    taken.push((0, 6), -1, 1, None, &tail);
+    let replies = [
+        Reply::Taken(taken.records()),
+        Reply::Settled { results: vec![0, 121] },
+        Reply::QueueIs { parts: vec![QueuePart { oldest_holder: "me", ..QueuePart::default() }; 2] },
+        Reply::Redriven { moved: 3 },
     ];
     let head = Head { stream: 1, correlation: 2 };
     let body = |frame: Vec<u8>| frame[HEAD + 8..].to_vec();

@@ -3,6 +3,7 @@
 use crate::bench::args::BenchCommand;
 use crate::group::args::GroupCommand;
 use crate::keyed::args::{Del, Find, Get, Put, Scan, Watch};
+use crate::queue::args::QueueCommand;
 use crate::units::{parse_bytes, parse_duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use krappy_client::Level;
@@ -148,6 +149,15 @@ pub enum Command {
   krappyctl find orders order-7
   krappyctl find orders paid --from @-1h -f '%p@%o %v\\n'")]
     Find(Find),
+    /// Share out single records: take, acknowledge, release, reject, dead letters
+    #[command(
+        subcommand,
+        visible_alias = "q",
+        after_help = "Examples:
+  krappyctl queue take orders -g packers -e
+  krappyctl queue describe orders -g packers"
+    )]
+    Queue(QueueCommand),
     /// Say in one line whether the broker is well: exit 0 or 10
     #[command(after_help = "Examples:
   krappyctl health

@@ -17,6 +17,7 @@ mod place;
 mod print;
 mod produce;
 mod progress;
+mod queue;
 mod session;
 mod show;
 mod signal;
@@ -78,6 +79,7 @@ fn run(cli: &Cli, out: &mut Out) -> Result<(), Failure> {
             signal::watch();
             find::run(&session, args, out)
         }
+        Command::Queue(command) => queue::run(&connect()?, command, out),
         Command::Health => health::health(&cli.global, out),
         Command::Status => health::status(&connect()?, out),
         Command::Bench(command) => bench::run(&cli.global, command, out),

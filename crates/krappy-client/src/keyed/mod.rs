@@ -211,7 +211,7 @@ fn own_row(message: &Message, topic: &Arc<str>, row: &RowRef<'_>) -> ConsumerRec
     }
 }
 
-fn own_headers(message: &Message, tail: &Tail<'_>) -> Vec<(Slice, Option<Slice>)> {
+pub(crate) fn own_headers(message: &Message, tail: &Tail<'_>) -> Vec<(Slice, Option<Slice>)> {
     let slice = |bytes: &[u8]| Slice::of(&message.payload, bytes);
     tail.headers().map(|(name, value)| (slice(name), value.map(slice))).collect()
 }

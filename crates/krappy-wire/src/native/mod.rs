@@ -7,7 +7,7 @@
 //!
 //! Reading order: this file (codes, and what several messages share), `plain` (records one by one), `change` (of a
 //! setting), `request`, `reply`, `group` (about consumer groups), then for compacted topics `rows` (records by key) and
-//! `keyed` (their messages).
+//! `keyed` (their messages), and `queue` (single records that several take).
 //!
 //! Invariant: decoding allocates in proportion to the bytes given, never to a declared count.
 
@@ -15,6 +15,7 @@ mod change;
 mod group;
 mod keyed;
 mod plain;
+mod queue;
 mod reply;
 mod request;
 mod rows;
@@ -27,6 +28,7 @@ pub use group::{
 };
 pub use keyed::{After, Get, KeyState, Newest, PublishIf, Scan, Scanned, Watch};
 pub use plain::{PlainRecord, PlainRecords, PlainWriter};
+pub use queue::{QueuePart, QueueSettle, QueueTake, Settle, Taken, TakenRecord, TakenWriter};
 pub use reply::{
     PartitionInfo, PublishedPart, RECORDS_PART_HEAD, RecordsPart, Reply, TopicInfo, TopicSummary,
 };
@@ -65,11 +67,15 @@ pub mod code {
     pub const DESCRIBE_GROUP: u16 = 0x23;
     pub const DELETE_GROUP: u16 = 0x24;
     pub const RELEASED: u16 = 0x25;
-    // Keyed requests (0x30-0x3f); the rest is reserved.
+    // Keyed requests (0x30-0x37) and those of queues (0x38-0x3f); the rest is reserved.
     pub const GET: u16 = 0x30;
     pub const SCAN: u16 = 0x31;
     pub const WATCH: u16 = 0x32;
     pub const PUBLISH_IF: u16 = 0x33;
+    pub const QUEUE_TAKE: u16 = 0x38;
+    pub const QUEUE_SETTLE: u16 = 0x39;
+    pub const QUEUE_DESCRIBE: u16 = 0x3a;
+    pub const QUEUE_REDRIVE: u16 = 0x3b;
 
     pub const HELLO_OK: u16 = 0x81;
     pub const PRODUCER_REGISTERED: u16 = 0x82;
@@ -91,6 +97,10 @@ pub mod code {
     pub const VALUES: u16 = 0xb2;
     pub const SCANNED: u16 = 0xb3;
     pub const CONFLICT: u16 = 0xb4;
+    pub const TAKEN: u16 = 0xb8;
+    pub const SETTLED: u16 = 0xb9;
+    pub const QUEUE_IS: u16 = 0xba;
+    pub const REDRIVEN: u16 = 0xbb;
     pub const GO_AWAY: u16 = 0xfe;
     pub const ERROR: u16 = 0xff;
 }

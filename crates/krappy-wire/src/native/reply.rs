@@ -2,7 +2,8 @@
 
 use super::rows::Tails;
 use super::{
-    Assigned, GroupInfo, Groups, Head, KeyState, Level, Rows, Scanned, code, list, put_list, read_bool,
+    Assigned, GroupInfo, Groups, Head, KeyState, Level, QueuePart, Rows, Scanned, Taken, code, list,
+    put_list, read_bool,
 };
 use crate::codec::{Malformed, Reader, Writer};
 use crate::error::ErrorCode;
@@ -116,6 +117,24 @@ pub enum Reply<'a> {
     Group(GroupInfo<'a>),
     /// Sent to a member of a group without being asked, with the correlation of its registration.
     Assigned(Assigned),
+    /// Answer to QueueTake; without records when none came in time.
+    Taken(Taken<'a>),
+    /// Answer to QueueSettle: for each record, in the order of the request, an error code or
+    /// [`ErrorCode::None`].
+    Settled {
+        /// The results.
+        results: Vec<i16>,
+    },
+    /// Answer to QueueDescribe.
+    QueueIs {
+        /// In order of partition number.
+        parts: Vec<QueuePart<'a>>,
+    },
+    /// Answer to QueueRedrive.
+    Redriven {
+        /// How many dead letters were published again.
+        moved: u32,
+    },
     /// The broker is stopping: it finishes what it has read and closes. On stream 0, correlation 0.
     GoAway {
         /// Why.
@@ -306,6 +325,10 @@ impl<'a> Reply<'a> {
             code::GROUPS => Reply::Groups(Groups::read(&mut r)?),
             code::GROUP => Reply::Group(GroupInfo::read(&mut r)?),
             code::ASSIGNED => Reply::Assigned(Assigned::read(&mut r)?),
+            code::TAKEN => Reply::Taken(Taken::decode(&mut r)?),
+            code::SETTLED => Reply::Settled { results: list(&mut r, |r| r.i16())? },
+            code::QUEUE_IS => Reply::QueueIs { parts: list(&mut r, QueuePart::read)? },
+            code::REDRIVEN => Reply::Redriven { moved: r.u32()? },
             code::GO_AWAY => Reply::GoAway { message: r.string()? },
             code::ERROR => Reply::Error { code: r.i16()?, message: r.string()?, hint: r.string()? },
             _ => return Ok(None),
@@ -337,6 +360,10 @@ impl<'a> Reply<'a> {
             Reply::Groups(_) => code::GROUPS,
             Reply::Group(_) => code::GROUP,
             Reply::Assigned(_) => code::ASSIGNED,
+            Reply::Taken(_) => code::TAKEN,
+            Reply::Settled { .. } => code::SETTLED,
+            Reply::QueueIs { .. } => code::QUEUE_IS,
+            Reply::Redriven { .. } => code::REDRIVEN,
             Reply::GoAway { .. } => code::GO_AWAY,
             Reply::Error { .. } => code::ERROR,
         }
@@ -435,6 +462,10 @@ impl<'a> Reply<'a> {
             Reply::Groups(page) => page.put(out),
             Reply::Group(group) => group.put(out),
             Reply::Assigned(assigned) => assigned.put(out),
+            Reply::Taken(taken) => taken.put(out),
+            Reply::Settled { results } => put_list(out, results, |out, code| out.put_i16(*code)),
+            Reply::QueueIs { parts } => put_list(out, parts, |out, part| part.put(out)),
+            Reply::Redriven { moved } => out.put_u32(*moved),
             Reply::GoAway { message } => out.put_string(message),
             Reply::Error { code, message, hint } => {
                 out.put_i16(*code);

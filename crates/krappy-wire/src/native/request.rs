@@ -1,8 +1,8 @@
 //! What a client may ask.
 
 use super::{
-    Change, Commit, ForgetOffsets, Get, Head, Level, PlainRecords, PublishIf, Scan, Start, Watch, code,
-    read_bool,
+    Change, Commit, ForgetOffsets, Get, Head, Level, PlainRecords, PublishIf, QueueSettle, QueueTake, Scan,
+    Start, Watch, code, read_bool,
 };
 use crate::codec::{Malformed, Reader, Writer};
 use crate::frame;
@@ -148,6 +148,26 @@ pub enum Request<'a> {
     Watch(Watch<'a>),
     /// Appends one record on a producer stream if its key is as expected.
     PublishIf(PublishIf<'a>),
+    /// Takes records of a queue. The stream becomes a taker with the first of them. One at a time on a stream.
+    QueueTake(QueueTake<'a>),
+    /// Ends deliveries of records of a queue.
+    QueueSettle(QueueSettle<'a>),
+    /// Asks how a queue stands.
+    QueueDescribe {
+        /// The group.
+        group: &'a str,
+        /// The topic.
+        topic: &'a str,
+    },
+    /// Publishes dead letters of a queue again to the topic that they came from.
+    QueueRedrive {
+        /// The group.
+        group: &'a str,
+        /// The topic that they came from.
+        topic: &'a str,
+        /// Most dead letters.
+        most: u32,
+    },
 }
 
 /// What a Publish appends.
@@ -237,6 +257,12 @@ impl<'a> Request<'a> {
             code::SCAN => Request::Scan(Scan::read(&mut r)?),
             code::WATCH => Request::Watch(Watch::read(&mut r)?),
             code::PUBLISH_IF => Request::PublishIf(PublishIf::read(&mut r)?),
+            code::QUEUE_TAKE => Request::QueueTake(QueueTake::read(&mut r)?),
+            code::QUEUE_SETTLE => Request::QueueSettle(QueueSettle::read(&mut r)?),
+            code::QUEUE_DESCRIBE => Request::QueueDescribe { group: r.string()?, topic: r.string()? },
+            code::QUEUE_REDRIVE => {
+                Request::QueueRedrive { group: r.string()?, topic: r.string()?, most: r.u32()? }
+            }
             _ => return Ok(None),
         };
         r.end()?;
@@ -273,6 +299,10 @@ impl<'a> Request<'a> {
             Request::Scan(_) => code::SCAN,
             Request::Watch(_) => code::WATCH,
             Request::PublishIf(_) => code::PUBLISH_IF,
+            Request::QueueTake(_) => code::QUEUE_TAKE,
+            Request::QueueSettle(_) => code::QUEUE_SETTLE,
+            Request::QueueDescribe { .. } => code::QUEUE_DESCRIBE,
+            Request::QueueRedrive { .. } => code::QUEUE_REDRIVE,
         }
     }
 
@@ -354,6 +384,17 @@ impl<'a> Request<'a> {
             Request::Scan(scan) => scan.put(out),
             Request::Watch(watch) => watch.put(out),
             Request::PublishIf(publish) => publish.put(out),
+            Request::QueueTake(take) => take.put(out),
+            Request::QueueSettle(settle) => settle.put(out),
+            Request::QueueDescribe { group, topic } => {
+                out.put_string(group);
+                out.put_string(topic);
+            }
+            Request::QueueRedrive { group, topic, most } => {
+                out.put_string(group);
+                out.put_string(topic);
+                out.put_u32(*most);
+            }
         }
     }
 }

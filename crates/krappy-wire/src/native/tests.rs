@@ -20,6 +20,7 @@ struct Keyed {
     keys: KeysWriter,
     rows: RowsWriter,
     bare: RowsWriter,
+    taken: TakenWriter,
     tail: Vec<u8>,
 }
 
@@ -39,7 +40,10 @@ fn keyed() -> Keyed {
     assert_eq!(rows.size(), 2 * ROW_HEAD + 1 + tail.len() + tombstone.len());
     let mut bare = RowsWriter::default();
     bare.push(0, 7, 1_000, b"only the key", b"");
-    Keyed { one, keys, rows, bare, tail }
+    let mut taken = TakenWriter::default();
+    taken.push((1, 5), 1_000, 2, Some(b"k"), &tail);
+    taken.push((0, 6), -1, 1, None, &tombstone);
+    Keyed { one, keys, rows, bare, taken, tail }
 }
 
 fn requests<'a>(w: &'a PlainWriter, keyed: &'a Keyed) -> Vec<Request<'a>> {
@@ -131,6 +135,40 @@ fn requests<'a>(w: &'a PlainWriter, keyed: &'a Keyed) -> Vec<Request<'a>> {
             record: keyed.one.records(),
         }),
     ]
+    .into_iter()
+    .chain(queue_requests())
+    .collect()
+}
+
+fn queue_requests() -> Vec<Request<'static>> {
+    let take = QueueTake {
+        group: "g",
+        topic: "t",
+        name: "",
+        partition: -1,
+        most: 10,
+        max_bytes: 1 << 20,
+        max_wait_ms: 500,
+        lock_ms: 0,
+        keyed: true,
+    };
+    let hows = [
+        Settle::Acknowledge,
+        Settle::Release(7),
+        Settle::Reject("not JSON"),
+        Settle::Extend(9),
+        Settle::Return,
+    ];
+    let settle =
+        |how| QueueSettle { group: "g", topic: "t", name: "me", how, records: vec![(0, 7), (1, -1)] };
+    let mut requests = vec![
+        Request::QueueTake(take),
+        Request::QueueTake(QueueTake { name: "me", partition: 3, keyed: false, ..take }),
+        Request::QueueDescribe { group: "g", topic: "t" },
+        Request::QueueRedrive { group: "g", topic: "t", most: 7 },
+    ];
+    requests.extend(hows.map(|how| Request::QueueSettle(settle(how))));
+    requests
 }
 
 fn replies(keyed: &Keyed) -> Vec<Reply<'_>> {
@@ -228,6 +266,18 @@ fn replies(keyed: &Keyed) -> Vec<Reply<'_>> {
             positions: vec![position],
         }),
         Reply::Assigned(Assigned { number: 3, release: true, positions: vec![(0, 5), (2, 0)] }),
+        Reply::Taken(keyed.taken.records()),
+        Reply::Settled { results: vec![0, 121] },
+        Reply::QueueIs {
+            parts: vec![QueuePart {
+                partition: 1,
+                start: 5,
+                dead: 6,
+                oldest_holder: "me",
+                ..QueuePart::default()
+            }],
+        },
+        Reply::Redriven { moved: 3 },
         Reply::GoAway { message: "bye" },
         Reply::Error { code: 3, message: "m", hint: "h" },
     ]
@@ -313,6 +363,18 @@ fn rows_and_keys_come_back_in_order() {
     assert!(rows[1].tail.is_some() && rows[1].value().is_none());
     assert_eq!(keyed.bare.rows().iter().next().unwrap().tail, None);
     assert!(keyed.keys.keys().iter().eq([&b"a key"[..], b""]));
+}
+
+#[test]
+fn taken_records_come_back_in_order() {
+    let keyed = keyed();
+    let taken: Vec<_> = keyed.taken.records().iter().collect();
+    assert_eq!((taken[0].offset, taken[0].deliveries, taken[0].key), (5, 2, Some(&b"k"[..])));
+    assert_eq!((taken[1].key, taken[1].tail.value()), (None, None));
+    let mut rotten = TakenWriter::default();
+    rotten.push((0, 1), 1, 1, None, b"\x02");
+    let frame = encoded(|out| Reply::Taken(rotten.records()).encode(HEAD, out));
+    assert_eq!(Reply::decode(code::TAKEN, body(&frame).1), Err(Malformed::Short));
 }
 
 #[test]
