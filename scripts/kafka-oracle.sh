@@ -65,6 +65,7 @@ transaction.state.log.num.partitions=4
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+group.consumer.migration.policy=disabled
 $(printf '%s\n' "${settings[@]}")
 PROPERTIES
 if [ ! -e "$data/logs/meta.properties" ]; then

@@ -448,7 +448,9 @@ fn meetings() -> Vec<Vec<u8>> {
         bytes
     };
     // One of each kind of limits, then none.
-    [0b11110, 0b11101, 0b11011, 0b10111, 0b01111, 0b11111].map(meeting).into()
+    [0b011_1110, 0b011_1101, 0b011_1011, 0b011_0111, 0b010_1111, 0b001_1111, 0b111_1111, 0b011_1111]
+        .map(meeting)
+        .into()
 }
 
 /// See [`crate::image`] for what the eleven bytes in front mean.

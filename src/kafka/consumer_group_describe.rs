@@ -113,7 +113,8 @@ fn member(member: ConsumerMember) -> Member<'static> {
         client_id: Text::Owned(member.client_id),
         client_host: Text::Owned(member.client_host),
         subscribed_topic_names: member.topics.into_iter().map(Text::Owned).collect(),
-        subscribed_topic_regex: member.pattern.map(Text::Owned),
+        // Kafka tells an empty one where there is none.
+        subscribed_topic_regex: Some(Text::Owned(member.pattern.unwrap_or_default())),
         assignment: assignment(member.assigned),
         target_assignment: assignment(member.target),
         member_type: CONSUMER_MEMBER,

@@ -43,8 +43,40 @@ pub const INTENDED: &[Reason] = &[
         rows: &[row("FindCoordinator: *", "error_message", "<text>", "null")],
     },
     Reason {
-        why: "A group begins with its first member or offset, and not with somebody who was refused.",
-        rows: &[row("ListGroups: all groups", "groups[begun]*", "(there)", "(absent)")],
+        why: "A group is there while it has members or offsets: it begins with the first of them, and not with somebody \
+              who was refused, and ends with the last.",
+        rows: &[
+            row("ListGroups: all groups", "groups[begun]*", "(there)", "(absent)"),
+            row(
+                "ConsumerGroupDescribe: a group whose instance was sent away",
+                "*error_code",
+                "0",
+                "69 GroupIdNotFound",
+            ),
+        ],
+    },
+    Reason {
+        why: "Members of consumer groups are in memory, so one whose group is not there may have been forgotten with a \
+              start of the broker: it is told that it is not known, and joins again.",
+        rows: &[row(
+            "ConsumerGroupHeartbeat: a member of a group that is not there",
+            "error_code",
+            "69 GroupIdNotFound",
+            "25 UnknownMemberId",
+        )],
+    },
+    Reason {
+        why: "A consumer group plans at once, also when its last member leaves.",
+        rows: &[row(
+            "ConsumerGroupDescribe: a consumer group that everybody has left",
+            "*assignment_epoch",
+            "5",
+            "6",
+        )],
+    },
+    Reason {
+        why: "A member of a consumer group that joins again goes on where it was, as in later versions of Kafka.",
+        rows: &[row("ConsumerGroupHeartbeat: it joins again", "error_code", "110 FencedMemberEpoch", "0")],
     },
     Reason {
         why: "`__consumer_offsets` belongs to the broker, which makes it when a group commits.",
@@ -81,7 +113,6 @@ pub const INTENDED: &[Reason] = &[
             row("ApiVersions: *", "api_keys[*]", "(there)", "(absent)"),
             row("ApiVersions: *", "api_keys[1].max_version", "18", "17"),
             row("ApiVersions: *", "*_features[*]", "(there)", "(absent)"),
-            row("ApiVersions: *", "finalized_features_epoch", "<a number>", "-1"),
             row("ApiVersions: a version of the future", "api_keys[*]", "(absent)", "(there)"),
             row("ApiVersions: a negative version", "api_keys[*]", "(absent)", "(there)"),
             row("ApiVersions: the last version*", "api_keys[*]", "(absent)", "(there)"),

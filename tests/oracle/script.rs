@@ -5,6 +5,7 @@
 
 mod administration;
 mod connection;
+mod consumers;
 mod delete_and_grow;
 mod fetch;
 mod groups;
@@ -40,6 +41,7 @@ pub fn play(run: &mut Run) {
     offsets::play(run);
     administration::play(run);
     groups::play(run);
+    consumers::play(run);
 }
 
 /// A string that may be null.

@@ -119,13 +119,14 @@ impl<W: Copy + Ord + Debug> Groups<W> {
 }
 
 impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
-    /// LeaveGroup: an administrator sends static members away, by their instances. Members of this kind do not leave by
-    /// that request, so nobody else is found.
+    /// LeaveGroup: an administrator sends members away. Members of this kind leave by a heartbeat.
     pub fn dismiss(&mut self, leavers: &[Leaver<'_>], turn: &mut Turn<'_, W>) -> Vec<Result<(), ErrorCode>> {
         let mut dismiss = |leaver: &Leaver<'_>| {
-            let instance = leaver.instance.filter(|_| leaver.member.is_empty());
-            let number = instance.and_then(|instance| self.roster.instance(instance));
-            let number = number.ok_or(ErrorCode::UnknownMemberId)?;
+            let by_instance = leaver.instance.filter(|_| leaver.member.is_empty());
+            let number = match by_instance.map(|instance| self.roster.instance(instance)) {
+                Some(number) => number.ok_or(ErrorCode::UnknownMemberId)?,
+                None => self.identify(leaver.member, leaver.instance).map_err(|refused| refused.code)?,
+            };
             self.remove(number, "it was sent away", turn);
             Ok(())
         };
@@ -244,16 +245,27 @@ mod tests {
     }
 
     #[test]
-    fn an_administrator_sends_static_members_away_and_no_others() {
+    fn an_administrator_sends_members_away_by_id_and_by_instance() {
         let mut room = Room::new();
-        room.hear(&Heartbeat { instance: Some("one"), ..join("a") });
-        room.hear(&join("b"));
+        for (member, instance) in [("a", "one"), ("b", "two")] {
+            room.hear(&Heartbeat { instance: Some(instance), ..join(member) });
+        }
+        room.hear(&join("c"));
         let leaver = |member, instance| Leaver { member, instance, reason: None };
-        let leavers =
-            [leaver("b", None), leaver("", Some("one")), leaver("", Some("one")), leaver("a", Some("one"))];
+        let leavers = [
+            leaver("d", None),
+            leaver("", Some("one")),
+            leaver("", Some("one")),
+            leaver("a", Some("two")),
+            leaver("b", Some("two")),
+        ];
         let unknown = Err(ErrorCode::UnknownMemberId);
-        assert_eq!(room.groups.leave("g", &leavers, room.now).unwrap(), [unknown, Ok(()), unknown, unknown]);
-        assert_eq!(room.follow(&["b"]), [of_one(&[0, 1, 2, 3, 4, 5])]);
+        let fenced = Err(ErrorCode::FencedInstanceId);
+        let left = room.groups.leave("g", &leavers, room.now).unwrap();
+        assert_eq!(left, [unknown, Ok(()), unknown, fenced, Ok(())]);
+        assert_eq!(room.follow(&["c"]), [of_one(&[0, 1, 2, 3, 4, 5])]);
+        assert_eq!(room.groups.leave("g", &[leaver("c", None)], room.now).unwrap(), [Ok(())]);
+        assert_eq!(room.groups.totals(), Default::default());
     }
 
     #[test]
