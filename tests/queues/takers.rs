@@ -45,7 +45,8 @@ impl Happened {
 /// A request to end deliveries that is not answered yet.
 struct Settling {
     slot: u64,
-    acknowledges: bool,
+    /// They are acknowledged or rejected.
+    for_good: bool,
     places: Vec<Place>,
 }
 
@@ -73,6 +74,7 @@ pub struct World {
     maybe_done: BTreeSet<Place>,
     /// Somebody has acknowledged these, and may not have lived to hear the answer.
     acknowledged: BTreeSet<Place>,
+    /// These were ended for good, and that was answered: nobody is given them again.
     answered: BTreeSet<Place>,
     pub happened: Happened,
 }
@@ -225,7 +227,7 @@ impl World {
 
     /// Whether a record may be given out now.
     fn check_given(&self, place: Place, key: Option<&str>) {
-        assert!(!self.answered.contains(&place), "{place:?} was acknowledged, and that was answered");
+        assert!(!self.answered.contains(&place), "{place:?} was ended for good, and that was answered");
         let now = self.desk.now.time;
         let is_held = |place: &Place| self.held.get(place).is_some_and(|(_, until)| *until > now);
         assert!(!is_held(&place), "{place:?} is held by {:?}", self.held[&place]);
@@ -260,7 +262,8 @@ impl World {
         let settle =
             QueueSettle { group: GROUP, topic: TOPIC, taker: who(taker), how, records: places.clone() };
         // From here on it may be so, whatever becomes of the answer.
-        if matches!(how, Settle::Acknowledge | Settle::Reject(_)) {
+        let for_good = matches!(how, Settle::Acknowledge | Settle::Reject(_));
+        if for_good {
             self.maybe_done.extend(&places);
         }
         if how == Settle::Acknowledge {
@@ -279,7 +282,7 @@ impl World {
                 _ => drop(self.held.remove(place)),
             }
         }
-        self.settling.push(Settling { slot, acknowledges: how == Settle::Acknowledge, places });
+        self.settling.push(Settling { slot, for_good, places });
     }
 
     /// Hears what was answered meanwhile.
@@ -290,7 +293,7 @@ impl World {
         for settling in std::mem::take(&mut self.settling) {
             match self.desk.reply(settling.slot) {
                 None => self.settling.push(settling),
-                Some(Reply::Queue(QueueReply::Settled(results))) if settling.acknowledges => {
+                Some(Reply::Queue(QueueReply::Settled(results))) if settling.for_good => {
                     let done = settling.places.iter().zip(&results).filter(|(_, result)| result.is_ok());
                     let done: Vec<Place> = done.map(|(place, _)| *place).collect();
                     self.happened.answered += done.len() as u64;
