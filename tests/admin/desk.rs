@@ -46,11 +46,7 @@ impl Desk {
     }
 
     /// Both.
-    pub fn seeded(seed: u64, change: impl FnOnce(&mut Config)) -> Desk {
-        Desk::with(seed, change)
-    }
-
-    fn with(seed: u64, change: impl FnOnce(&mut Config)) -> Desk {
+    pub fn with(seed: u64, change: impl FnOnce(&mut Config)) -> Desk {
         let mut config = Config { data_dir: PathBuf::from("/data"), auto_create: false, ..Config::default() };
         change(&mut config);
         let mut desk = Desk {

@@ -83,7 +83,7 @@ impl World {
     pub fn new(seed: u64) -> World {
         let mut dice = Rng::new(seed);
         let in_flight = [3, 2_000][dice.below(2) as usize];
-        let mut desk = Desk::seeded(seed, |config| {
+        let mut desk = Desk::with(seed, |config| {
             config.queue.max_delivery_attempts = ATTEMPTS;
             config.queue.max_in_flight = in_flight;
         });
