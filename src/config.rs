@@ -99,6 +99,9 @@ impl Default for Limits {
     }
 }
 
+/// What `group.consumer.assignors` may be: ways to share out partitions, the default one first.
+pub const ASSIGNORS: &[&str] = &["uniform,range", "range,uniform", "uniform", "range"];
+
 /// What holds for all consumer groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupConfig {
@@ -110,12 +113,22 @@ pub struct GroupConfig {
     pub initial_rebalance_delay_ms: u32,
     /// `group.max.size`: members of a group.
     pub max_size: usize,
+    /// `group.consumer.session.timeout.ms`: a member of a consumer group that is silent for so long is removed.
+    pub consumer_session_timeout_ms: u32,
+    /// `group.consumer.heartbeat.interval.ms`: how often such a member is to say something.
+    pub consumer_heartbeat_interval_ms: u32,
+    /// `group.consumer.max.size`: members of a consumer group.
+    pub consumer_max_size: usize,
+    /// `group.consumer.assignors`: its place in [`ASSIGNORS`].
+    pub consumer_assignors: usize,
     /// `max.groups`: groups, with those that only have offsets.
     pub max_groups: usize,
     /// `group.memory.bytes`: about the memory of all groups' members.
     pub memory: usize,
     /// `offsets.topic.num.partitions`: partitions of the internal topic, when it is made.
     pub offsets_partitions: u32,
+    /// `offsets.retention.minutes`: how long offsets of a group without members are kept; -1: for ever.
+    pub offsets_retention_minutes: i64,
 }
 
 impl Default for GroupConfig {
@@ -125,9 +138,14 @@ impl Default for GroupConfig {
             max_session_timeout_ms: 1_800_000,
             initial_rebalance_delay_ms: 0,
             max_size: 10_000,
+            consumer_session_timeout_ms: 45_000,
+            consumer_heartbeat_interval_ms: 5_000,
+            consumer_max_size: 10_000,
+            consumer_assignors: 0,
             max_groups: 100_000,
             memory: 64 << 20,
             offsets_partitions: 1,
+            offsets_retention_minutes: -1,
         }
     }
 }

@@ -7,6 +7,7 @@ mod kafka {
     pub mod peer;
 }
 
+use common::client::Client;
 use common::{Broker, TempDir};
 use kafka::peer::{Peer, decoded, produce, request};
 use krappy::kafka::delete_topics::DeleteTopicsRequest;
@@ -19,6 +20,8 @@ use krappy::kafka::offset_commit::{
 use krappy::kafka::offset_fetch::OffsetFetchRequest;
 use krappy::kafka::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 use krappy::kafka::table::Answer;
+use krappy_wire::error::ErrorCode;
+use krappy_wire::native::{Commit, CommitAt, ForgetOffsets, GroupLine, Reply, Request};
 
 const GROUP: &str = "billing";
 const TOPIC: &str = "orders";
@@ -232,4 +235,161 @@ fn whoever_waits_in_a_group_is_sent_away_when_the_broker_stops() {
     let frame = second.answer().expect("it is answered");
     // COORDINATOR_NOT_AVAILABLE: look for it again.
     assert_eq!(decoded(&frame, 11, 3, joined).0, 15);
+}
+
+/// Whoever is outside sees members, what they read and what is left, and cannot move or delete the group.
+#[test]
+fn from_outside_a_group_with_members_is_seen_and_not_changed() {
+    let broker = Broker::ephemeral(&[]);
+    let mut peer = Peer::connect(broker.addr);
+    let mut native = broker.client();
+    native.create_topic(TOPIC, 3, vec![]);
+    native.produce_to(1, TOPIC, false);
+    for _ in 0..5 {
+        native.publish(1, b"record");
+    }
+    let (generation, member) = settle(&mut peer);
+    assert_eq!(commit(&mut peer, vec![position(0, 2, "half way")], (generation, &member)), [0]);
+
+    let group = native.call(0, &Request::DescribeGroup { group: GROUP });
+    let Reply::Group(info) = group.reply() else { panic!("{:?}", group.reply()) };
+    let line =
+        GroupLine { name: GROUP, state: "Stable", kind: "classic", members: 1, topics: 1, ..info.line };
+    assert_eq!(info.line, line);
+    assert_eq!(
+        (info.members[0].id, info.members[0].share.len()),
+        (&*member, 0),
+        "its share is no list of topics"
+    );
+    let told: Vec<_> = info.positions.iter().map(|at| (at.partition, at.offset, at.lag())).collect();
+    assert_eq!((told[1], told[2]), ((1, -1, None), (2, -1, None)));
+    assert_eq!((told[0].1, info.positions[0].metadata), (2, "half way"));
+    assert_eq!(told[0].2, Some(info.positions[0].high_watermark - 2));
+
+    let at = CommitAt { topic: TOPIC, partition: 0, offset: 0, metadata: "" };
+    let forget = ForgetOffsets { group: GROUP, partitions: vec![(TOPIC, 0)] };
+    for (request, code) in [
+        (Request::Commit(Commit { group: GROUP, positions: vec![at] }), ErrorCode::NonEmptyGroup),
+        (Request::DeleteGroup { group: GROUP }, ErrorCode::NonEmptyGroup),
+        (Request::DescribeGroup { group: "another" }, ErrorCode::GroupIdNotFound),
+        (Request::ForgetOffsets(ForgetOffsets { group: "another", ..forget }), ErrorCode::GroupIdNotFound),
+    ] {
+        assert_eq!(native.call(0, &request).error(), Some(code), "{request:?}");
+    }
+    assert_eq!(committed(&mut peer), [(0, 2, "half way".to_owned())]);
+    assert_eq!(heartbeat(&mut peer, generation, &member), 0);
+}
+
+#[test]
+fn groups_are_listed_in_pages() {
+    let broker = Broker::ephemeral(&[]);
+    let mut native = broker.client();
+    native.create_topic(TOPIC, 1, vec![]);
+    for group in ["a", "b", "c", "d"] {
+        let positions = vec![
+            CommitAt { topic: TOPIC, partition: 0, offset: 0, metadata: "" },
+            CommitAt { topic: "nowhere", partition: 0, offset: 0, metadata: "" },
+        ];
+        let answer = native.call(0, &Request::Commit(Commit { group, positions }));
+        let unknown = ErrorCode::UnknownTopicOrPartition.number();
+        assert_eq!(answer.reply(), Reply::Each { errors: vec![0, unknown] });
+    }
+    let mut page = |after, limit| {
+        let answer = native.call(0, &Request::ListGroups { after, limit });
+        let Reply::Groups(page) = answer.reply() else { panic!("{:?}", answer.reply()) };
+        let names: Vec<_> = page.groups.iter().map(|line| (line.name.to_owned(), line.lag)).collect();
+        (names, page.more)
+    };
+    let named = |names: &[&str]| -> Vec<_> { names.iter().map(|name| ((*name).to_owned(), 0)).collect() };
+    assert_eq!(page("", 0), (named(&["a", "b", "c", "d"]), false));
+    assert_eq!(page("", 3), (named(&["a", "b", "c"]), true));
+    assert_eq!(page("bb", 2), (named(&["c", "d"]), false));
+    assert_eq!(page("d", 2), (vec![], false));
+}
+
+/// What the broker tells of the group: its lag, and what it has lost.
+fn lag_and_lost(native: &mut Client) -> (i64, u64) {
+    let group = native.call(0, &Request::DescribeGroup { group: GROUP });
+    let Reply::Group(info) = group.reply() else { panic!("{:?}", group.reply()) };
+    (info.line.lag, info.line.lost)
+}
+
+fn commit_natively(native: &mut Client, offset: i64) {
+    let positions = vec![CommitAt { topic: TOPIC, partition: 0, offset, metadata: "" }];
+    let answer = native.call(0, &Request::Commit(Commit { group: GROUP, positions }));
+    assert_eq!(answer.reply(), Reply::Each { errors: vec![0] });
+}
+
+#[test]
+fn records_that_are_deleted_before_a_group_has_read_them_are_counted() {
+    let broker = Broker::ephemeral(&[]);
+    let mut native = broker.client();
+    native.produce_to(1, TOPIC, false);
+    for _ in 0..10 {
+        native.publish(1, b"record");
+    }
+    commit_natively(&mut native, 4);
+    let trim = |native: &mut Client, offset| {
+        let answer = native.call(0, &Request::DeleteRecords { topic: TOPIC, partition: 0, offset });
+        assert_eq!(answer.error(), None);
+    };
+    trim(&mut native, 3);
+    assert_eq!(lag_and_lost(&mut native), (6, 0), "it has read all of them");
+    trim(&mut native, 6);
+    assert_eq!(lag_and_lost(&mut native), (4, 2));
+    trim(&mut native, 9);
+    assert_eq!(lag_and_lost(&mut native), (1, 5), "those that were gone before are not counted twice");
+    broker.says("has not read 3 records of orders/0, offsets 6 to 8");
+}
+
+#[test]
+fn retention_waits_for_the_groups_that_a_topic_names() {
+    let broker = Broker::ephemeral(&["--log-retention-check-interval-ms", "20"]);
+    let mut native = broker.client();
+    let settings = vec![
+        ("segment.bytes", "1024"),
+        ("retention.bytes", "0"),
+        ("retention.wait.groups", "another,billing"),
+        ("retention.wait.bytes", "100000"),
+    ];
+    native.create_topic(TOPIC, 1, settings);
+    native.produce_to(1, TOPIC, false);
+    let start = |native: &mut Client| {
+        let topic = native.call(0, &Request::DescribeTopic { topic: TOPIC });
+        let Reply::Topic(info) = topic.reply() else { panic!("{:?}", topic.reply()) };
+        info.partitions[0].log_start
+    };
+    commit_natively(&mut native, 0);
+    let at = CommitAt { topic: TOPIC, partition: 0, offset: 10_000_000, metadata: "" };
+    native.call(0, &Request::Commit(Commit { group: "another", positions: vec![at] }));
+    let mut published = 0;
+    while published < 50 {
+        published = native.publish(1, &[7; 500]);
+    }
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    assert_eq!(start(&mut native), 0, "one of the two has read nothing");
+    commit_natively(&mut native, 30);
+    common::eventually("what both have read is gone", || start(&mut native) >= 25);
+    assert!(start(&mut native) <= 30 && lag_and_lost(&mut native).1 == 0, "and nothing else is");
+    while native.publish(1, &[7; 500]) < 400 {}
+    common::eventually("it is too much to be kept", || start(&mut native) > 30);
+    common::eventually("and that is counted", || lag_and_lost(&mut native).1 > 0);
+}
+
+#[test]
+fn offsets_expire_only_when_that_was_asked_for_and_nobody_is_in_the_group() {
+    let flags = ["--offsets-retention-minutes", "0", "--log-retention-check-interval-ms", "20"];
+    let broker = Broker::ephemeral(&flags);
+    let mut peer = Peer::connect(broker.addr);
+    peer.create(TOPIC, &[]);
+    let (generation, member) = settle(&mut peer);
+    assert_eq!(commit(&mut peer, vec![position(0, 7, "")], (generation, &member)), [0]);
+    let mut native = broker.client();
+    let positions = vec![CommitAt { topic: TOPIC, partition: 0, offset: 5, metadata: "" }];
+    native.call(0, &Request::Commit(Commit { group: "empty", positions }));
+    let gone = Some(ErrorCode::GroupIdNotFound);
+    common::eventually("the offsets of a group without members expire", || {
+        native.call(0, &Request::DescribeGroup { group: "empty" }).error() == gone
+    });
+    assert_eq!(committed(&mut peer), [(0, 7, String::new())]);
 }

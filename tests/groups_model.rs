@@ -1,13 +1,17 @@
 //! Groups among random clients, in simulated time: see `tests/groups/world.rs` for clients of which most follow the
 //! rules, `tests/groups/driver.rs` for some that follow none, and `tests/groups/witness.rs` for what must hold at every
-//! step.
+//! step. For consumer groups, whose partitions the broker shares out, these are `consumers.rs` and `readers.rs`.
 //!
 //! ```sh
 //! KRAPPY_GROUPS_SEED=7 KRAPPY_GROUPS_CASES=5000 cargo test --test groups_model
 //! ```
 
+#[path = "groups/consumers.rs"]
+mod consumers;
 #[path = "groups/driver.rs"]
 mod driver;
+#[path = "groups/readers.rs"]
+mod readers;
 #[path = "groups/witness.rs"]
 mod witness;
 #[path = "groups/world.rs"]
@@ -40,6 +44,23 @@ fn good_clients_come_to_rest_among_crashes_and_rude_ones() {
         "{generations} generations, {synced} shares, {committed} commits, at rest after {longest} s at most"
     );
     assert!(generations > 100 && synced > 100 && committed > 10, "the world is a lively one");
+}
+
+#[test]
+fn members_of_consumer_groups_never_read_one_partition_together_and_come_to_rest() {
+    let first = number("KRAPPY_GROUPS_SEED", 1);
+    let (mut moves, mut committed, mut longest) = (0, 0, 0);
+    for seed in first..first + number("KRAPPY_GROUPS_CASES", 400) {
+        println!("KRAPPY_GROUPS_SEED={seed} KRAPPY_GROUPS_CASES=1");
+        let mut world = consumers::World::new(seed);
+        longest = longest.max(world.settle());
+        world.newcomer();
+        world.close();
+        moves += world.readers.moves;
+        committed += world.readers.committed;
+    }
+    println!("{moves} partitions moved, {committed} commits, at rest after {longest} s at most");
+    assert!(moves > 1_000 && committed > 10, "the world is a lively one");
 }
 
 #[test]

@@ -147,6 +147,8 @@ fn kinds() -> Vec<Kind> {
         47 offset_delete OffsetDeleteRequest OffsetDeleteResponse;
         60 describe_cluster DescribeClusterRequest DescribeClusterResponse;
         61 describe_producers DescribeProducersRequest DescribeProducersResponse;
+        68 consumer_group_heartbeat ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse;
+        69 consumer_group_describe ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse;
         75 describe_topic_partitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse;
     }
 }

@@ -109,7 +109,7 @@ impl Run {
     }
 
     fn expire(&mut self, bytes: i64) -> io::Result<()> {
-        let Some(unlink) = self.log.expire(self.wall, bytes, -1) else { return Ok(()) };
+        let Some(unlink) = self.log.expire(self.wall, bytes, -1, None) else { return Ok(()) };
         self.model.most_start = self.model.most_start.max(self.log.start_offset());
         unlink.run(&*self.disk)?;
         self.model.start = self.log.start_offset();

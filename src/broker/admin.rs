@@ -126,7 +126,12 @@ impl Broker {
     }
 
     /// The folder is there, or could not be made: tell everyone who waited.
-    pub(super) fn topic_created(&mut self, key: TopicKey, result: std::io::Result<Vec<(Log, Option<Tree>)>>) {
+    pub(super) fn topic_created(
+        &mut self,
+        key: TopicKey,
+        result: std::io::Result<Vec<(Log, Option<Tree>)>>,
+        now: Now,
+    ) {
         let topic = self.catalog.get_mut(key).expect("a topic that is being created stays in the catalog");
         let State::Creating(waiting) = std::mem::replace(&mut topic.state, State::Live) else {
             unreachable!("a topic is created once");
@@ -136,6 +141,8 @@ impl Broker {
                 self.creating -= opened.len();
                 let logs = opened.into_iter().map(|(log, tree)| (log, tree.map(View::new)));
                 self.add_partitions(key, logs.collect());
+                let name = self.catalog.get(key).expect("it was made a moment ago").name.clone();
+                self.tell_groups(&name, now);
                 for (to, then) in waiting {
                     self.finish_open(to, key, then);
                 }
@@ -376,6 +383,7 @@ impl Broker {
             log::error!("the folder of deleted topic {:?} could not be removed: {error}", topic.name);
         }
         self.forget_topic(&topic.name, now);
+        self.tell_groups(&topic.name, now);
         self.forget_queues_of(&topic.name, now);
         for to in waiting {
             match &result {

@@ -131,6 +131,7 @@ impl Broker {
             (Ok(opened), Altered::Partitions(_)) => {
                 let logs = opened.into_iter().map(|(log, tree)| (log, tree.map(View::new)));
                 self.add_partitions(key, logs.collect());
+                self.tell_groups(&name, now);
                 self.acks.reply(to, Reply::Altered);
             }
             (Err(error), _) => {

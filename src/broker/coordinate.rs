@@ -11,7 +11,11 @@ use std::collections::BTreeMap;
 
 use super::acks::OURSELVES;
 use super::catalog::State;
+use super::consumers::{self, Topics};
+use super::expiry::EmptySince;
+use super::gaps::Lost;
 use super::internal::{Hold, Loading};
+use super::streams::Streams;
 use super::{Broker, Taken};
 use crate::api::group::{
     CommitPosition, GroupDescription, GroupLine, GroupOffset, GroupReply, GroupRequest, MemberDescription,
@@ -36,8 +40,11 @@ const CREATION: u64 = 1;
 /// All groups, and how far they have come.
 #[derive(Debug)]
 pub struct Coordinator {
-    groups: Groups<ReplyTo>,
-    offsets: Offsets,
+    pub(super) groups: Groups<ReplyTo>,
+    pub(super) offsets: Offsets,
+    pub(super) lost: Lost,
+    pub(super) empty_since: EmptySince,
+    pub(super) streams: Streams,
     state: Loading,
     /// Commits whose records are not durable yet, by slot.
     pending: BTreeMap<u64, Pending>,
@@ -70,6 +77,10 @@ impl Coordinator {
             max_session_timeout_ms: config.group.max_session_timeout_ms,
             initial_rebalance_delay_ms: config.group.initial_rebalance_delay_ms,
             group_max_size: config.group.max_size,
+            consumer_session_timeout_ms: config.group.consumer_session_timeout_ms,
+            consumer_heartbeat_interval_ms: config.group.consumer_heartbeat_interval_ms,
+            consumer_group_max_size: config.group.consumer_max_size,
+            assignors: consumers::assignors(config),
             max_groups: config.group.max_groups,
             bytes: config.group.memory,
             ..Limits::default()
@@ -77,10 +88,18 @@ impl Coordinator {
         Self {
             groups: Groups::new(limits, u128::from_be_bytes(salt)),
             offsets: Offsets::default(),
+            lost: Lost::default(),
+            empty_since: EmptySince::default(),
+            streams: Streams::default(),
             state: Loading::Done,
             pending: BTreeMap::new(),
             next_slot: CREATION + 1,
         }
+    }
+
+    /// Whether it is known how far groups have come.
+    pub fn is_loaded(&self) -> bool {
+        self.state == Loading::Done
     }
 
     /// When [`Broker::tick_groups`] has something to do.
@@ -126,16 +145,39 @@ impl Broker {
                 return Ok(());
             }
             GroupRequest::Heartbeat { group, who } => GroupReply::Result(groups.heartbeat(group, who, time)),
+            GroupRequest::Consume(heartbeat) => {
+                GroupReply::Heard(groups.consume(&heartbeat, &Topics(&self.catalog), time))
+            }
+            GroupRequest::DescribeConsumer(group) => {
+                GroupReply::Consumer(groups.describe_consumer(group, &Topics(&self.catalog)))
+            }
             GroupRequest::Leave { group, members } => GroupReply::Each(groups.leave(group, &members, time)),
             GroupRequest::Commit { group, who, positions } => {
                 return self.commit(to, group, who, &positions, now);
             }
-            GroupRequest::Offsets { group, partitions } => {
-                GroupReply::Offsets(Ok(self.offsets_of(group, partitions)))
+            GroupRequest::Offsets { group, member, epoch, partitions } => {
+                let may = groups.may_fetch(group, member, epoch);
+                GroupReply::Offsets(may.map(|()| self.offsets_of(group, partitions)))
             }
             GroupRequest::List { states, kinds } => {
                 GroupReply::List(groups.list(&states, &kinds).iter().map(line).collect())
             }
+            GroupRequest::JoinStream { group, client_id, topic, from_end } => {
+                return self.join_stream(to, group, client_id, (topic, from_end), time);
+            }
+            GroupRequest::Owned { slot, partitions } => {
+                GroupReply::Result(self.stream_owns(ReplyTo { slot, ..to }, &partitions, time))
+            }
+            GroupRequest::EndStream { slot } => {
+                let stream = ReplyTo { slot, ..to };
+                self.forget_streams(stream..=stream, time);
+                GroupReply::Result(Ok(()))
+            }
+            GroupRequest::After { name, limit } => {
+                let (groups, more) = self.groups_after(name, limit);
+                GroupReply::Page(groups, more)
+            }
+            GroupRequest::Detail(group) => GroupReply::Detail(self.group_detail(group)),
             GroupRequest::Describe(group) => {
                 GroupReply::Description(described(group, &groups.describe(group)))
             }
@@ -220,7 +262,7 @@ impl Broker {
     }
 
     /// Whether a position was committed for the topic that has this name now.
-    fn is_meant(&self, topic: &str, position: &Position) -> bool {
+    pub(super) fn is_meant(&self, topic: &str, position: &Position) -> bool {
         let found = self.catalog.find(topic).and_then(|key| self.catalog.get(key));
         found.is_some_and(|topic| topic.id == position.topic_id && matches!(topic.state, State::Live))
     }
@@ -280,7 +322,7 @@ impl Broker {
         self.drop_offsets(changes, now);
     }
 
-    fn drop_offsets(&mut self, changes: Vec<Change>, now: Now) {
+    pub(super) fn drop_offsets(&mut self, changes: Vec<Change>, now: Now) {
         if !changes.is_empty()
             && let Ok(topic) = self.live_topic(TopicRef::Name(OFFSETS_TOPIC))
         {
@@ -352,7 +394,10 @@ impl Broker {
             }
             match self.coordinator.offsets.has(&group) {
                 true => self.coordinator.groups.known(&group, ""),
-                false => self.coordinator.groups.forgotten(&group),
+                false => {
+                    self.coordinator.lost.remove(&group);
+                    self.coordinator.groups.forgotten(&group);
+                }
             }
         }
         let (to, reply) = match pending.then {
@@ -421,7 +466,7 @@ impl Broker {
     /// A connection is gone, and with it whoever waited on it.
     pub(super) fn forget_waiting(&mut self, conn: ConnId, now: Now) {
         let all = ReplyTo { conn, slot: 0 }..=ReplyTo { conn, slot: u64::MAX };
-        self.coordinator.groups.gone(all, now.time);
+        self.forget_streams(all, now.time);
         self.answer_members();
     }
 
@@ -431,14 +476,16 @@ impl Broker {
         self.answer_members();
     }
 
-    fn answer_members(&mut self) {
+    pub(super) fn answer_members(&mut self) {
         for (to, answer) in self.coordinator.groups.take_answers() {
             self.acks.reply(to, Reply::Group(GroupReply::Member(answer)));
         }
+        self.tell_streams();
     }
 }
 
-fn forgotten(group: &str, topic: &str, partition: i32) -> Change {
+/// A position that is to be forgotten.
+pub(super) fn forgotten(group: &str, topic: &str, partition: i32) -> Change {
     Change { group: group.to_owned(), topic: topic.to_owned(), partition, position: None }
 }
 
@@ -446,7 +493,7 @@ fn line(listed: &Listed<'_>) -> GroupLine {
     GroupLine {
         group: listed.group.to_owned(),
         protocol_type: listed.protocol_type.to_owned(),
-        state: listed.state.name(),
+        state: listed.state,
         kind: listed.kind,
     }
 }

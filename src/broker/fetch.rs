@@ -99,7 +99,8 @@ impl Broker {
         if failed && !fetch.every {
             return Outcome::Answer(fetch.wants.iter().filter_map(|want| self.look(want).err()).collect());
         }
-        let nothing_wanted = fetch.wants.is_empty();
+        // Kafka answers a fetch of nothing at once; a member of a group that was given nothing waits.
+        let nothing_wanted = fetch.every && fetch.wants.is_empty();
         if !failed && !last_try && !nothing_wanted && available < u64::from(fetch.min_bytes) {
             return Outcome::NotEnough;
         }

@@ -11,11 +11,15 @@ pub mod admit;
 pub mod alter;
 pub mod catalog;
 pub mod clean;
+pub mod consumers;
 pub mod coordinate;
 pub mod deferred;
+mod expiry;
 pub mod fetch;
+mod gaps;
 mod internal;
 pub mod keyed;
+mod lag;
 pub mod open;
 pub mod parked;
 pub mod partition;
@@ -26,6 +30,7 @@ pub mod producers;
 pub mod queues;
 pub mod retain;
 pub mod scan;
+pub mod streams;
 pub mod views;
 
 use std::io;
@@ -267,7 +272,7 @@ impl Broker {
                 self.retry_fetch(park, now.time);
             }
             Done::Found(id, index, result) => self.found(id, index, result),
-            Done::TopicCreated(key, result) => self.topic_created(key, result),
+            Done::TopicCreated(key, result) => self.topic_created(key, result, now),
             Done::Described(key, result) => self.altered(key, result.map(|()| Vec::new()), now),
             Done::PartitionsAdded(key, result) => self.altered(key, result, now),
             Done::TopicDeleted(key, result) => self.topic_deleted(key, result, now),

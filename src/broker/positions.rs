@@ -72,10 +72,11 @@ impl Broker {
             return;
         }
         partition.log.trim(target.max(start));
-        let start = partition.log.start_offset();
+        let moved = partition.log.start_offset();
         let mark = partition.log.begin_mark();
         partition.chores += 1;
-        self.jobs.push(Job::Mark(key, mark, Some((to, start))));
+        self.jobs.push(Job::Mark(key, mark, Some((to, moved))));
+        self.count_lost(key, start);
     }
 
     pub(super) fn marked(

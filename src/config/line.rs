@@ -6,7 +6,6 @@
 use super::Config;
 use super::table::{Group, Setting, settings};
 use super::topic::{TABLE, TopicOverrides, TopicSetting, TopicSettings};
-use super::value::Value;
 
 /// One setting.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +42,7 @@ impl TopicOverrides {
     pub fn describe(&self, broker: &TopicSettings) -> Vec<SettingLine> {
         let (own, default) = (self.over(broker), TopicSettings::default());
         let line = |s: &'static TopicSetting| {
-            let plain = |settings| s.kind.plain(&Value::Number((s.get)(settings)));
+            let plain = |settings| s.kind.plain(&(s.get)(settings));
             let source = match self.has(s.name) {
                 true => SettingSource::Topic,
                 false if (s.get)(broker) != (s.get)(&default) => SettingSource::Broker,

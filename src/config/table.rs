@@ -3,9 +3,9 @@
 //! Invariant: every field of [`Config`] that somebody may set has exactly one entry here or, for the defaults of
 //! topics, in [`super::topic::TABLE`]; the bounds of an entry fit its field.
 
-use super::Config;
 use super::topic::{self, TopicSetting};
 use super::value::{Bounds, Kind, Value};
+use super::{ASSIGNORS, Config};
 
 /// One setting of the broker.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +61,7 @@ impl Setting {
     pub fn get(&self, config: &Config) -> Value {
         match self.access {
             Access::Field(get, _) => get(config),
-            Access::Topic(setting) => Value::Number((setting.get)(&config.topic)),
+            Access::Topic(setting) => (setting.get)(&config.topic),
         }
     }
 
@@ -69,7 +69,7 @@ impl Setting {
     pub fn set(&self, config: &mut Config, value: Value) {
         match self.access {
             Access::Field(_, set) => set(config, value),
-            Access::Topic(setting) => (setting.set)(&mut config.topic, number(value)),
+            Access::Topic(setting) => (setting.set)(&mut config.topic, &value),
         }
     }
 
@@ -274,6 +274,39 @@ const BROKER: &[Setting] = &[
         "How long the first members of an empty consumer group wait for others before partitions are shared out."
     ),
     amount!(
+        "group.consumer.session.timeout.ms",
+        Broker,
+        millis(1, i32::MAX as i64),
+        group.consumer_session_timeout_ms,
+        "A member of a consumer group with group.protocol=consumer that says nothing for this long is removed."
+    ),
+    amount!(
+        "group.consumer.heartbeat.interval.ms",
+        Broker,
+        millis(1, i32::MAX as i64),
+        group.consumer_heartbeat_interval_ms,
+        "How often such a member is told to say something. A rebalance takes a few times as long."
+    ),
+    Setting {
+        name: "group.consumer.assignors",
+        group: Group::Broker,
+        kind: Kind::Choice(ASSIGNORS),
+        doc: "How the broker shares out partitions among such members: the default, and what else they may ask for. \
+              uniform gives everybody as many and moves few; range gives everybody the same numbers of each topic.",
+        access: Access::Field(
+            |c| Value::Number(c.group.consumer_assignors as i64),
+            |c, v| c.group.consumer_assignors = number(v) as usize,
+        ),
+    },
+    amount!(
+        "offsets.retention.minutes",
+        Broker,
+        Kind::Count(Bounds::new(-1, i32::MAX as i64).or("never", -1)),
+        group.offsets_retention_minutes,
+        "How many minutes the committed offsets of a consumer group are kept after its last member and its last commit. \
+         Kafka forgets them after a week; here they stay unless this is set."
+    ),
+    amount!(
         "offsets.topic.num.partitions",
         Broker,
         count(1, 10_000),
@@ -421,6 +454,14 @@ const LIMITS: &[Setting] = &[
         group.max_size,
         "Members of one consumer group. Protects the time that a rebalance takes. At it a new member is refused with \
          GROUP_MAX_SIZE_REACHED."
+    ),
+    amount!(
+        "group.consumer.max.size",
+        Limits,
+        count(1, 1_000_000),
+        group.consumer_max_size,
+        "Members of one consumer group with group.protocol=consumer. Protects the time that sharing out takes. At it a \
+         new member is refused with GROUP_MAX_SIZE_REACHED."
     ),
     amount!(
         "max.groups",
@@ -579,6 +620,7 @@ mod tests {
                 (_, Value::Endpoint(_)) => {
                     Value::Endpoint(Some(crate::config::Address { host: "h".into(), port: 1 }))
                 }
+                (_, Value::Names(_)) => Value::Names(vec!["a".into()]),
             };
             setting.set(&mut config, other);
             let changed: Vec<_> =

@@ -8,7 +8,6 @@ use std::fmt::Write;
 use super::load::Loaded;
 use super::table::{Group, Setting, settings};
 use super::topic::{REFUSED, TABLE};
-use super::value::Value;
 use super::{Config, TopicSettings};
 
 /// What `krappy config print` prints: name, value and source of every setting, aligned.
@@ -65,7 +64,7 @@ pub fn manual() -> String {
     }
     text.push_str(TOPIC_INTRODUCTION);
     for s in TABLE {
-        let default = s.kind.show(&Value::Number((s.get)(&TopicSettings::default())));
+        let default = s.kind.show(&(s.get)(&TopicSettings::default()));
         let broker = s.broker_name.map(|name| format!("`{name}`")).unwrap_or_default();
         writeln!(text, "| `{}` | {broker} | `{default}` | {} |", s.name, s.kind.bounds())
             .expect("a string takes it");

@@ -19,6 +19,11 @@ pub struct TopicSettings {
     pub retention_bytes: i64,
     /// `retention.ms`: sealed segments whose newest record is older are deleted; -1 keeps them.
     pub retention_ms: i64,
+    /// `retention.wait.groups`: segments that these consumer groups have not read are not deleted by age and size;
+    /// sorted.
+    pub retention_wait_groups: Vec<String>,
+    /// `retention.wait.bytes`: and how many bytes are kept for them at the most.
+    pub retention_wait_bytes: i64,
     /// `flush.messages`: 1 means an ack of `all` waits for the disk; larger is an explicit opt-out.
     pub flush_messages: u64,
     /// `flush.ms`: with `flush.messages` above 1, sync at the latest after this many milliseconds. i64::MAX is never.
@@ -105,6 +110,8 @@ impl Default for TopicSettings {
             segment_ms: 7 * 24 * 3_600_000,
             retention_bytes: -1,
             retention_ms: 7 * 24 * 3_600_000,
+            retention_wait_groups: Vec::new(),
+            retention_wait_bytes: 1 << 30,
             flush_messages: 1,
             flush_ms: i64::MAX,
             max_message_bytes: 1_048_588,
@@ -133,8 +140,15 @@ pub struct TopicSetting {
     pub kind: Kind,
     /// What it does.
     pub doc: &'static str,
-    pub(super) get: fn(&TopicSettings) -> i64,
-    pub(super) set: fn(&mut TopicSettings, i64),
+    pub(super) get: fn(&TopicSettings) -> Value,
+    pub(super) set: fn(&mut TopicSettings, &Value),
+}
+
+fn number(value: &Value) -> i64 {
+    match value {
+        Value::Number(n) => *n,
+        other => unreachable!("this setting is read as a number, not as {other:?}"),
+    }
 }
 
 /// An entry of [`TABLE`] for a field that holds a number. The bounds of the kind fit the field.
@@ -145,8 +159,8 @@ macro_rules! number {
             broker_name: Some($broker),
             kind: $kind,
             doc: $doc,
-            get: |s| s.$field as i64,
-            set: |s, n| s.$field = n as _,
+            get: |s| Value::Number(s.$field as i64),
+            set: |s, value| s.$field = number(value) as _,
         }
     };
 }
@@ -161,8 +175,8 @@ pub const TABLE: &[TopicSetting] = &[
         kind: Kind::Choice(Cleanup::WORDS),
         doc: "What happens to old records: delete drops whole segments by age and size; compact keeps the newest record \
               of each key, and lets clients ask for it; compact,delete does both.",
-        get: |s| s.cleanup as i64,
-        set: |s, n| s.cleanup = Cleanup::ALL[n as usize],
+        get: |s| Value::Number(s.cleanup as i64),
+        set: |s, value| s.cleanup = Cleanup::ALL[number(value) as usize],
     },
     TopicSetting {
         name: "compression.type",
@@ -171,8 +185,8 @@ pub const TABLE: &[TopicSetting] = &[
         doc: "How batches are stored: producer keeps each as it came; with anything else, a batch that comes otherwise \
               is unpacked and packed again before it is appended. That is done on the broker's one thread, costs many \
               times what an append does, and everybody else waits for it: let producers compress instead.",
-        get: |s| s.compression.position(),
-        set: |s, n| s.compression = Compression::from_position(n),
+        get: |s| Value::Number(s.compression.position()),
+        set: |s, value| s.compression = Compression::from_position(number(value)),
     },
     number!(
         "delete.retention.ms",
@@ -239,8 +253,8 @@ pub const TABLE: &[TopicSetting] = &[
         broker_name: Some("log.message.timestamp.type"),
         kind: Kind::Choice(&["CreateTime", "LogAppendTime"]),
         doc: "Whose clock a record's timestamp is: the producer's, or that of the broker when it appends the record.",
-        get: |s| i64::from(s.log_append_time),
-        set: |s, n| s.log_append_time = n == 1,
+        get: |s| Value::Number(i64::from(s.log_append_time)),
+        set: |s, value| s.log_append_time = number(value) == 1,
     },
     number!(
         "min.cleanable.dirty.ratio",
@@ -261,7 +275,7 @@ pub const TABLE: &[TopicSetting] = &[
         broker_name: Some("min.insync.replicas"),
         kind: Kind::Count(Bounds::new(1, 1)),
         doc: "How many copies acks=all waits for. There is one copy of each partition.",
-        get: |_| 1,
+        get: |_| Value::Number(1),
         set: |_, _| {},
     },
     number!(
@@ -278,6 +292,28 @@ pub const TABLE: &[TopicSetting] = &[
         retention_ms,
         "Segments are deleted when their newest record is older than this."
     ),
+    TopicSetting {
+        name: "retention.wait.bytes",
+        broker_name: None,
+        kind: Kind::Bytes(Bounds::new(0, i64::MAX)),
+        doc: "Most bytes of a partition that are kept for retention.wait.groups alone. Beyond it the oldest segments are \
+              deleted unread.",
+        get: |s| Value::Number(s.retention_wait_bytes),
+        set: |s, value| s.retention_wait_bytes = number(value),
+    },
+    TopicSetting {
+        name: "retention.wait.groups",
+        broker_name: None,
+        kind: Kind::Names,
+        doc: "Consumer groups that retention waits for: a segment that has expired by age or size stays until each of \
+              them has committed an offset behind it, or retention.wait.bytes are kept for them. A group that has \
+              committed nothing is waited for too.",
+        get: |s| Value::Names(s.retention_wait_groups.clone()),
+        set: |s, value| match value {
+            Value::Names(names) => s.retention_wait_groups.clone_from(names),
+            other => unreachable!("this setting is read as names, not as {other:?}"),
+        },
+    },
     number!(
         "segment.bytes",
         "log.segment.bytes",
@@ -361,22 +397,13 @@ impl TopicSettings {
     /// Sets one by its name, from text. The error is for the client: it names the nearest setting, or the bounds.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
         let (setting, value) = parse(key, value)?;
-        setting.apply(self, &value);
+        (setting.set)(self, &value);
         Ok(())
     }
 
     /// The value of one as Kafka writes it: a number without a unit, or a word. `None`: no such setting.
     pub fn get(&self, key: &str) -> Option<String> {
-        TABLE.iter().find(|s| s.name == key).map(|s| s.kind.plain(&Value::Number((s.get)(self))))
-    }
-}
-
-impl TopicSetting {
-    fn apply(&self, settings: &mut TopicSettings, value: &Value) {
-        match value {
-            Value::Number(n) => (self.set)(settings, *n),
-            other => panic!("{} holds a number, not {other:?}", self.name),
-        }
+        TABLE.iter().find(|s| s.name == key).map(|s| s.kind.plain(&(s.get)(self)))
     }
 }
 
@@ -408,7 +435,11 @@ impl TopicOverrides {
         settings: &TopicSettings,
     ) -> Result<(), String> {
         let setting = find(key)?;
-        if !matches!(setting.kind, Kind::Choice(words) if words.iter().any(|w| w.contains(','))) {
+        let is_list = match setting.kind {
+            Kind::Choice(words) => words.iter().any(|word| word.contains(',')),
+            kind => matches!(kind, Kind::Names),
+        };
+        if !is_list {
             return Err(format!("{key} is not a list, so nothing is added to it or taken away"));
         }
         let holds = settings.get(setting.name).expect("it is in the table");
@@ -428,7 +459,7 @@ impl TopicOverrides {
         let mut settings = broker.clone();
         for setting in TABLE {
             if let Some(value) = self.0.get(setting.name) {
-                setting.apply(&mut settings, value);
+                (setting.set)(&mut settings, value);
             }
         }
         settings
@@ -459,6 +490,7 @@ mod tests {
                 "compression.type" => "lz4",
                 "message.timestamp.type" => "LogAppendTime",
                 "min.cleanable.dirty.ratio" => "0.25",
+                "retention.wait.groups" => "audit,billing",
                 _ => "7777",
             };
             settings.set(key, value).unwrap();
@@ -556,7 +588,11 @@ mod tests {
         assert_eq!(edit("cleanup.policy", "delete", false), Ok(Cleanup::Compact));
         assert!(edit("cleanup.policy", "compact", false).unwrap_err().contains("one of delete"));
         assert!(edit("cleanup.policy", "burn", true).unwrap_err().contains("burn"));
+        assert!(edit("retention.wait.groups", "audit", true).is_ok());
+        assert!(edit("retention.wait.groups", "billing", true).is_ok());
+        assert!(edit("retention.wait.groups", "audit", false).is_ok());
         assert!(edit("retention.ms", "5", true).unwrap_err().contains("not a list"));
         assert!(edit("nothing", "5", true).is_err());
+        assert_eq!(own.over(&broker).retention_wait_groups, ["billing"]);
     }
 }

@@ -20,6 +20,8 @@ pub enum Value {
     Addresses(Vec<SocketAddr>),
     /// Of a [`Kind::Endpoint`].
     Endpoint(Option<Address>),
+    /// Of a [`Kind::Names`]: sorted, each once.
+    Names(Vec<String>),
 }
 
 /// What a setting holds.
@@ -43,6 +45,8 @@ pub enum Kind {
     Addresses,
     /// A host and a port that others are told, or `none`.
     Endpoint,
+    /// Names of things, separated by commas; may be empty.
+    Names,
 }
 
 /// A host, by name or number, and a port.
@@ -89,6 +93,9 @@ impl Bounds {
 
 /// A [`Kind::Endpoint`] that is not set.
 const NOBODY: &str = "none";
+/// Most [`Kind::Names`] of one setting, and most bytes of one of them.
+const NAMES: usize = 100;
+const NAME_BYTES: usize = 255;
 /// A [`Kind::Ratio`] of 1.
 pub const WHOLE: f64 = 1e6;
 const SIZES: [(&str, i64); 5] =
@@ -118,6 +125,7 @@ impl Kind {
             Kind::Path => Ok(Value::Path(text.into())),
             Kind::Addresses => parse_addresses(text).map(Value::Addresses),
             Kind::Endpoint => parse_endpoint(text).map(Value::Endpoint),
+            Kind::Names => parse_names(text).map(Value::Names),
         }
     }
 
@@ -160,6 +168,7 @@ impl Kind {
             (_, Value::Endpoint(address)) => {
                 address.as_ref().map_or_else(|| NOBODY.to_owned(), Address::to_string)
             }
+            (_, Value::Names(names)) => names.join(","),
         }
     }
 
@@ -171,7 +180,7 @@ impl Kind {
             Kind::Count(_) | Kind::Bytes(_) | Kind::Millis(_) => 5,
             Kind::Ratio => 6,
             Kind::Choice(words) if words.iter().any(|word| word.contains(',')) => 7,
-            Kind::Addresses => 7,
+            Kind::Addresses | Kind::Names => 7,
             Kind::Choice(_) | Kind::Path | Kind::Endpoint => 2,
         }
     }
@@ -186,6 +195,7 @@ impl Kind {
             Kind::Path => "a path".into(),
             Kind::Addresses => "addresses with ports".into(),
             Kind::Endpoint => format!("a host with a port, or {NOBODY}"),
+            Kind::Names => "names, separated by commas".into(),
         }
     }
 
@@ -252,6 +262,20 @@ fn parse_endpoint(text: &str) -> Result<Option<Address>, String> {
             Ok(Some(Address { host: host.to_owned(), port }))
         }
         _ => Err(wrong()),
+    }
+}
+
+fn parse_names(text: &str) -> Result<Vec<String>, String> {
+    let mut names: Vec<String> =
+        text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect();
+    names.sort_unstable();
+    names.dedup();
+    if names.len() > NAMES {
+        return Err(format!("{} names are more than {NAMES}", names.len()));
+    }
+    match names.iter().find(|name| name.len() > NAME_BYTES) {
+        Some(long) => Err(format!("a name of {} bytes is longer than {NAME_BYTES}", long.len())),
+        None => Ok(names),
     }
 }
 
@@ -382,5 +406,14 @@ mod tests {
         assert_eq!(choice.parse("offline"), Ok(Value::Number(1)));
         assert_eq!(choice.plain(&Value::Number(1)), "offline");
         assert!(choice.parse("ignore").unwrap_err().ends_with("one of exit, offline"));
+    }
+    #[test]
+    fn names_are_sorted_and_bounded() {
+        let names = |text: &str| Kind::Names.parse(text).map(|value| Kind::Names.plain(&value));
+        assert_eq!(names(" b, a,,b"), Ok("a,b".into()));
+        assert_eq!(names(""), Ok(String::new()));
+        let many: Vec<String> = (0..101).map(|n| n.to_string()).collect();
+        assert!(names(&many.join(",")).is_err() && names(&"x".repeat(256)).is_err());
+        assert!(names(&many[1..].join(",")).is_ok() && names(&"x".repeat(255)).is_ok());
     }
 }

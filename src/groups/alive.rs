@@ -7,7 +7,7 @@ use krappy_wire::error::ErrorCode;
 use super::Turn;
 use super::group::{ClassicGroup, Due, State};
 use super::member::Waits;
-use super::messages::{Leaver, Who};
+use super::messages::{Answer, Leaver, Who};
 use super::roster::Number;
 use crate::time::Time;
 
@@ -72,6 +72,15 @@ impl<W: Copy + Ord + Debug> ClassicGroup<W> {
         let left = if member.waits.has_joined() { Waits::Join(None) } else { Waits::Nothing };
         self.roster.set_waits(number, left);
         self.restart_session(number, turn.now);
+    }
+
+    /// What a member that waits is told when the broker stops.
+    pub fn told_away(&self, number: Number, code: ErrorCode) -> Answer {
+        let member = self.roster.get(number).expect("whoever waits is a member");
+        match member.waits.has_joined() {
+            true => Answer::NotJoined { code, member: member.id.clone() },
+            false => Answer::NotSynced(code),
+        }
     }
 
     /// Does what is due.

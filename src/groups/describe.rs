@@ -14,10 +14,12 @@ pub struct Listed<'a> {
     pub group: &'a str,
     /// What it does; empty: it was only ever used to keep offsets.
     pub protocol_type: &'a str,
-    /// Where it is.
-    pub state: State,
-    /// Which of Kafka's kinds of groups it is: `classic`.
+    /// Where it is, by Kafka's name.
+    pub state: &'static str,
+    /// Which of Kafka's kinds of groups it is: `classic` or `consumer`.
     pub kind: &'static str,
+    /// How many members it has.
+    pub members: usize,
 }
 
 /// A group in full.
@@ -59,7 +61,13 @@ impl Description<'_> {
 impl<W: Copy + Ord + Debug> ClassicGroup<W> {
     /// It as a line.
     pub fn listed(&self) -> Listed<'_> {
-        Listed { group: &self.name, protocol_type: &self.protocol_type, state: self.state, kind: "classic" }
+        Listed {
+            group: &self.name,
+            protocol_type: &self.protocol_type,
+            state: self.state.name(),
+            kind: "classic",
+            members: self.roster.len(),
+        }
     }
 
     /// It in full.
@@ -151,7 +159,21 @@ mod tests {
         assert!(names(&["PreparingRebalance"], &[]).is_empty() && names(&[], &["consumer"]).is_empty());
         let listed = room.groups.list(&["Empty"], &[]);
         assert_eq!((listed[0].protocol_type, listed[1].protocol_type), ("", "connect"));
-        assert_eq!((listed[1].state.name(), listed[1].kind), ("Empty", "classic"));
+        assert_eq!((listed[1].state, listed[1].kind), ("Empty", "classic"));
+    }
+
+    #[test]
+    fn groups_behind_a_name_come_in_order_and_without_it() {
+        let mut room = Room::new();
+        room.stable(2);
+        room.groups.known("a", "");
+        room.groups.known("z", "");
+        let behind = |name| -> Vec<_> { room.groups.after(name).map(|g| (g.group, g.members)).collect() };
+        assert_eq!(behind(""), [("a", 0), ("g", 2), ("z", 0)]);
+        assert_eq!(behind("a"), [("g", 2), ("z", 0)]);
+        assert_eq!((behind("b").len(), behind("z").len()), (2, 0));
+        assert_eq!(room.groups.line("g").unwrap().members, 2);
+        assert_eq!(room.groups.line("b"), Err(ErrorCode::GroupIdNotFound));
     }
 
     #[test]

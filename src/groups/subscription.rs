@@ -1,11 +1,14 @@
-//! The topics that consumers have subscribed to. It is the one thing that the broker reads in their metadata, which is
-//! otherwise between them and their leader.
+//! The topics that consumers have subscribed to, and the partitions that they were given: what the broker reads in the
+//! bytes that are otherwise between them and their leader, to tell people about it.
 //!
-//! The format is that of Kafka's `ConsumerProtocolSubscription`: a version (`i16`), a count of topics (`i32`), each an
-//! `i16` length and a name, and more that depends on the version. All versions begin like this.
+//! The formats are those of Kafka's `ConsumerProtocolSubscription`: a version (`i16`), a count of topics (`i32`), each
+//! an `i16` length and a name, and more that depends on the version; and of its `ConsumerProtocolAssignment`: a
+//! version, a count of topics, each a name, a count of partitions (`i32`) and their numbers, and more. All versions
+//! begin so.
 
 use std::collections::BTreeSet;
 
+use super::consumer::Subscription;
 use krappy_wire::codec::{Malformed, Reader};
 
 /// The protocol type of groups whose metadata has this format.
@@ -18,6 +21,8 @@ pub enum Subscribed<'a> {
     To(BTreeSet<&'a str>),
     /// A member has metadata of another format: it may be any.
     Unknown,
+    /// What members have told the broker.
+    By(Vec<&'a Subscription>),
 }
 
 impl<'a> Subscribed<'a> {
@@ -36,8 +41,26 @@ impl<'a> Subscribed<'a> {
         match self {
             Subscribed::To(topics) => topics.contains(topic),
             Subscribed::Unknown => true,
+            Subscribed::By(members) => members.iter().any(|subscription| subscription.includes(topic)),
         }
     }
+}
+
+/// Topics and partitions of what a member was given; empty if it is written in another way.
+pub fn share(assignment: &[u8]) -> Vec<(&str, i32)> {
+    read_share(assignment).unwrap_or_default()
+}
+
+fn read_share(assignment: &[u8]) -> Result<Vec<(&str, i32)>, Malformed> {
+    let mut reader = Reader::new(assignment);
+    let (_version, mut share) = (reader.i16()?, Vec::new());
+    for _ in 0..reader.i32()?.max(0) {
+        let topic = reader.string()?;
+        for _ in 0..reader.i32()?.max(0) {
+            share.push((topic, reader.i32()?));
+        }
+    }
+    Ok(share)
 }
 
 fn read<'a>(bytes: &'a [u8], into: &mut BTreeSet<&'a str>) -> Result<(), Malformed> {

@@ -3,13 +3,16 @@
 //! A request in a version that we do not know is answered in version 0 with UNSUPPORTED_VERSION and the whole table, so
 //! that the client can ask again. The answer never has tagged fields in its header, whatever the version.
 //!
-//! Left out: supported and finalized features, because we have none that a client could use.
+//! The one feature that a client could ask for is `group.version` 1, Kafka's name for consumer groups (KIP-848).
 
 use super::errors::KafkaError;
 use super::message::message;
 use super::plan::Plan;
 use super::table::TABLE;
 use super::wire::Text;
+
+/// Kafka's feature of consumer groups.
+const GROUP_VERSION: &str = "group.version";
 
 message! {
     /// Asks what we speak, and says who is asking.
@@ -54,8 +57,10 @@ message! {
 /// Answers from the table. What the client calls itself must look like a name, as in Kafka (KIP-511).
 pub fn ask<'a>(request: &ApiVersionsRequest<'a>, version: i16) -> Plan<'a> {
     let named = [request.client_software_name, request.client_software_version].into_iter().all(is_name);
-    let error = if version >= 3 && !named { KafkaError::InvalidRequest } else { KafkaError::None };
-    Plan::answer(answer(error))
+    if version >= 3 && !named {
+        return Plan::answer(answer(KafkaError::InvalidRequest));
+    }
+    Plan::answer(with_features(answer(KafkaError::None), version))
 }
 
 /// What a client gets that asks in a version of the future.
@@ -74,6 +79,19 @@ fn answer(error: KafkaError) -> ApiVersionsResponse<'static> {
         _ => TABLE.iter().map(row).collect(),
     };
     ApiVersionsResponse { error_code: error.into(), api_keys, ..Default::default() }
+}
+
+/// Adds the features to the table. A client that speaks version 3 fails at a feature that may also be off, so it is
+/// told only that it is on, as Kafka does.
+fn with_features(answer: ApiVersionsResponse<'static>, version: i16) -> ApiVersionsResponse<'static> {
+    let supported = SupportedFeatureKey { name: GROUP_VERSION.into(), min_version: 0, max_version: 1 };
+    let on = FinalizedFeatureKey { name: GROUP_VERSION.into(), max_version_level: 1, min_version_level: 1 };
+    ApiVersionsResponse {
+        supported_features: if version >= 4 { vec![supported] } else { Vec::new() },
+        finalized_features_epoch: 0,
+        finalized_features: vec![on],
+        ..answer
+    }
 }
 
 /// Letters and digits, with dots and dashes between them.

@@ -7,6 +7,7 @@ use super::table::Call;
 use super::{
     acls, alter_configs, api_versions, create_partitions, create_topics, delete_records, delete_topics,
 };
+use super::{consumer_group_describe, consumer_group_heartbeat};
 use super::{delete_groups, describe_groups, heartbeat, join_group, leave_group, list_groups};
 use super::{describe_cluster, describe_configs, describe_log_dirs, describe_producers};
 use super::{describe_topic_partitions, elect_leaders, fetch, find_coordinator, incremental_alter_configs};
@@ -48,6 +49,8 @@ pub fn ask<'a>(call: Call<'a>, context: &Context<'a>) -> Plan<'a> {
         Call::ElectLeaders(request) => elect_leaders::ask(request, context),
         Call::ListPartitionReassignments(_) => list_partition_reassignments::ask(),
         Call::OffsetDelete(request) => offset_delete::ask(request),
+        Call::ConsumerGroupHeartbeat(request) => consumer_group_heartbeat::ask(request, context),
+        Call::ConsumerGroupDescribe(request) => consumer_group_describe::ask(request),
         Call::DescribeCluster(request) => describe_cluster::ask(&request, context),
         Call::DescribeTopicPartitions(request) => describe_topic_partitions::ask(request, context),
         Call::AlterConfigs(request) => alter_configs::ask(request),

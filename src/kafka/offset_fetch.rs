@@ -2,7 +2,7 @@
 //!
 //! Null topics ask for everything, from version 2 on. From version 8 on a request is about any number of groups. A
 //! partition that was never committed has offset -1 and no error, and so has every partition of a group that is not
-//! there.
+//! there. From version 9 on a member of a consumer group says who it is, and is told if its epoch is over.
 
 use super::errors;
 use super::message::message;
@@ -68,7 +68,7 @@ message! {
 /// One question for each group.
 pub fn ask<'a>(request: OffsetFetchRequest<'a>, version: i16) -> Plan<'a> {
     if version <= 7 {
-        let requests = vec![question(request.group_id, request.topics)];
+        let requests = vec![question(request.group_id, (None, -1), request.topics)];
         return Plan::ask(requests, move |replies| {
             let (error, topics) = told(replies.into_iter().next());
             // Version 1 has no place for an error of the whole but its partitions, and none arises there.
@@ -77,7 +77,8 @@ pub fn ask<'a>(request: OffsetFetchRequest<'a>, version: i16) -> Plan<'a> {
         });
     }
     let names: Vec<String> = request.groups.iter().map(|g| g.group_id.to_owned()).collect();
-    let requests = request.groups.into_iter().map(|g| question(g.group_id, g.topics)).collect();
+    let of = |g: OffsetFetchRequestGroup<'a>| question(g.group_id, (g.member_id, g.member_epoch), g.topics);
+    let requests = request.groups.into_iter().map(of).collect();
     Plan::ask(requests, move |replies| {
         let groups = names.into_iter().zip(replies).map(|(group, reply)| {
             let (error_code, topics) = told(Some(reply));
@@ -87,11 +88,15 @@ pub fn ask<'a>(request: OffsetFetchRequest<'a>, version: i16) -> Plan<'a> {
     })
 }
 
-fn question<'a>(group: &'a str, topics: Option<Vec<OffsetFetchRequestTopic<'a>>>) -> Request<'a> {
+fn question<'a>(
+    group: &'a str,
+    (member, epoch): (Option<&'a str>, i32),
+    topics: Option<Vec<OffsetFetchRequestTopic<'a>>>,
+) -> Request<'a> {
     let all = |topics: Vec<OffsetFetchRequestTopic<'a>>| {
         topics.into_iter().flat_map(|t| t.partition_indexes.into_iter().map(move |p| (t.name, p))).collect()
     };
-    Request::Group(GroupRequest::Offsets { group, partitions: topics.map(all) })
+    Request::Group(GroupRequest::Offsets { group, member, epoch, partitions: topics.map(all) })
 }
 
 fn told(reply: Option<Reply>) -> (i16, Vec<OffsetFetchResponseTopic<'static>>) {

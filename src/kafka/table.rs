@@ -9,6 +9,7 @@ use super::wire::{Field, Layout, Malformed, Out, Reader};
 use super::{
     acls, alter_configs, api_versions, create_partitions, create_topics, delete_records, delete_topics,
 };
+use super::{consumer_group_describe, consumer_group_heartbeat};
 use super::{delete_groups, describe_groups, heartbeat, join_group, leave_group, list_groups};
 use super::{describe_cluster, describe_configs, describe_log_dirs, describe_producers};
 use super::{describe_topic_partitions, elect_leaders, fetch, find_coordinator, incremental_alter_configs};
@@ -250,6 +251,12 @@ apis! {
     61 DescribeProducers(describe_producers::DescribeProducersRequest<'a>)
         -> describe_producers::DescribeProducersResponse<'a>:
         0..=0, flexible 0;
+    68 ConsumerGroupHeartbeat(consumer_group_heartbeat::ConsumerGroupHeartbeatRequest<'a>)
+        -> consumer_group_heartbeat::ConsumerGroupHeartbeatResponse<'a>:
+        0..=1, flexible 0;
+    69 ConsumerGroupDescribe(consumer_group_describe::ConsumerGroupDescribeRequest<'a>)
+        -> consumer_group_describe::ConsumerGroupDescribeResponse<'a>:
+        0..=1, flexible 0;
     75 DescribeTopicPartitions(describe_topic_partitions::DescribeTopicPartitionsRequest<'a>)
         -> describe_topic_partitions::DescribeTopicPartitionsResponse<'a>:
         0..=0, flexible 0;

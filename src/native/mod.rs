@@ -9,6 +9,8 @@
 
 mod answer;
 mod cursor;
+mod group;
+mod member;
 pub mod queue;
 pub mod stream;
 pub mod watch;
@@ -20,6 +22,7 @@ use krappy_wire::error::ErrorCode;
 use krappy_wire::frame::{self, Split};
 use krappy_wire::native::{self, Head, Start};
 
+use crate::api::group::GroupRequest;
 use crate::api::queue::{QueueReply, QueueRequest};
 use crate::api::{At, Get, Publish, PublishIf, Refusal, Reply, Request, Scan, TopicRef};
 use crate::config::Limits;
@@ -30,7 +33,8 @@ use queue::{Taker, put_queue};
 use stream::{Asked, Consumer, Stream};
 use watch::Watcher;
 
-/// Marks the slot of a fetch; the rest of it is the fetch's serial number. Other slots are stream and correlation.
+/// Marks the slot of a fetch, or with [`member::MEMBER`] that of a member of a group; the rest of it is a serial
+/// number. Other slots are stream and correlation.
 const FETCH: u64 = 1 << 63;
 
 /// The state of the native language on one connection.
@@ -42,7 +46,11 @@ pub struct Session {
     /// Stream of each fetch under way; none once the stream has closed.
     fetches: HashMap<u64, Option<u32>>,
     next_fetch: u64,
+    /// Stream of each slot in which a member of a group is told things.
+    members: HashMap<u64, u32>,
     in_flight: usize,
+    /// What the client calls itself.
+    client: String,
     /// Set when the connection must close after what is owed.
     pub closing: bool,
     /// The broker is stopping and answers every fetch at once, so a subscription must not ask again.
@@ -94,11 +102,8 @@ impl Session {
         };
         let (head, body) = Head::read(payload).expect("a frame holds stream and correlation");
         match native::Request::decode(code, body) {
-            Ok(Some(request)) => match self.request(head, request, out, limits, greeting) {
-                Ok(Some(request)) => {
-                    let slot = u64::from(head.stream & (u32::MAX >> 1)) << 32 | u64::from(head.correlation);
-                    Ok(Step::Request { slot, request, consumed })
-                }
+            Ok(Some(request)) => match self.slotted(head, request, out, limits, greeting) {
+                Ok(Some((slot, request))) => Ok(Step::Request { slot, request, consumed }),
                 Ok(None) => Ok(Step::Handled(consumed)),
                 Err(refusal) => {
                     refuse(head, &refusal, out);
@@ -116,7 +121,27 @@ impl Session {
         }
     }
 
-    /// Turns one request into one for the broker, or deals with it here.
+    /// Turns one request into one for the broker, with the slot in which it is answered, or deals with it here.
+    fn slotted<'a>(
+        &'a mut self,
+        head: Head,
+        request: native::Request<'a>,
+        out: &mut Vec<u8>,
+        limits: &Limits,
+        greeting: &Greeting,
+    ) -> Result<Option<(u64, Request<'a>)>, Refusal> {
+        if head.stream > u32::MAX >> 1 {
+            return Err(Refusal::new(ErrorCode::InvalidRequest, "stream numbers are below 2147483648"));
+        }
+        if let native::Request::RegisterConsumer { topic, group, partition, start } = request
+            && !group.is_empty()
+        {
+            return self.register_member(head, (topic, group), partition, start, limits).map(Some);
+        }
+        let slot = u64::from(head.stream) << 32 | u64::from(head.correlation);
+        Ok(self.request(head, request, out, limits, greeting)?.map(|request| (slot, request)))
+    }
+
     fn request<'a>(
         &'a mut self,
         head: Head,
@@ -126,9 +151,6 @@ impl Session {
         greeting: &Greeting,
     ) -> Result<Option<Request<'a>>, Refusal> {
         use native::Request as N;
-        if head.stream > u32::MAX >> 1 {
-            return Err(Refusal::new(ErrorCode::InvalidRequest, "stream numbers are below 2147483648"));
-        }
         Ok(match request {
             N::Hello { version, client } => {
                 self.hello(head, version, client, out, limits, greeting)?;
@@ -149,8 +171,8 @@ impl Session {
                 let partition = at_least_zero(partition);
                 Some(Request::Publish(Publish { topic, partition, acks, body }))
             }
-            N::RegisterConsumer { topic, group, partition, start } => {
-                Some(self.register_consumer(head, topic, group, partition, start, limits)?)
+            N::RegisterConsumer { topic, group: _, partition, start } => {
+                Some(self.register_consumer(head, topic, partition, start, limits)?)
             }
             N::Poll { max_wait_ms, min_bytes, max_bytes } => {
                 let asked = Asked::Poll { correlation: head.correlation, max_wait_ms, min_bytes, max_bytes };
@@ -172,13 +194,13 @@ impl Session {
                 }
                 None
             }
-            N::CloseStream => match self.close_stream(head.stream)? {
-                Stream::Taker(_) => Some(Request::Queue(QueueRequest::Leave { stream: head.stream })),
-                _ => {
+            N::CloseStream => {
+                let end = self.end_stream(head.stream)?;
+                if end.is_none() {
                     native::Reply::Ack.encode(head, out);
-                    None
                 }
-            },
+                end
+            }
             N::Status => Some(Request::Status),
             N::CreateTopic { topic, partitions, settings } => {
                 let partitions = (partitions != -1).then_some(partitions);
@@ -198,6 +220,14 @@ impl Session {
             N::AddPartitions { topic, count } => {
                 Some(Request::CreatePartitions { topic, count, validate_only: false })
             }
+            N::Commit(commit) => Some(self.commit(head, commit)?),
+            N::Released { number } => self.released(head, number, out)?,
+            N::ForgetOffsets(forget) => Some(group::forget(forget)),
+            N::ListGroups { after, limit } => {
+                Some(Request::Group(GroupRequest::After { name: after, limit }))
+            }
+            N::DescribeGroup { group } => Some(Request::Group(GroupRequest::Detail(group))),
+            N::DeleteGroup { group } => Some(Request::Group(GroupRequest::Delete(group))),
             N::PublishIf(one) => {
                 let topic = self.producer(head.stream)?;
                 Some(Request::PublishIf(PublishIf {
@@ -253,6 +283,8 @@ impl Session {
     pub fn taken(&mut self, slot: u64) {
         if slot & FETCH == 0 {
             self.in_flight += 1;
+        } else if slot & member::MEMBER == member::MEMBER {
+            self.member_taken(slot);
         }
     }
 
@@ -270,7 +302,8 @@ impl Session {
             let message = format!("version {version} is not spoken here, only {}", native::VERSION);
             return Err(Refusal::new(ErrorCode::UnsupportedVersion, message));
         }
-        log::debug!("hello from {:?}", client.chars().take(64).collect::<String>());
+        self.client = client.chars().take(64).collect();
+        log::debug!("hello from {:?}", self.client);
         let reply = native::Reply::HelloOk {
             version,
             software: &greeting.software,
@@ -308,18 +341,19 @@ impl Session {
         &mut self,
         head: Head,
         topic: &'a str,
-        group: &str,
         partition: i32,
         start: Start,
         limits: &Limits,
     ) -> Result<Request<'a>, Refusal> {
-        if !group.is_empty() || start == Start::Committed {
-            let message = "consumer groups are not available in this version of krappy";
-            return Err(Refusal::new(ErrorCode::NotAvailable, message).hint("register without a group"));
-        }
         let at = match start {
+            Start::Committed => {
+                let message = "a consumer without a group has committed nothing";
+                return Err(
+                    Refusal::new(ErrorCode::InvalidRequest, message).hint("name a group, or another start")
+                );
+            }
             Start::Earliest => At::Earliest,
-            Start::Latest | Start::Committed => At::Latest,
+            Start::Latest => At::Latest,
             Start::Offset(offset) => At::Offset(offset),
             Start::Timestamp(timestamp) => At::Timestamp(timestamp),
         };
@@ -384,20 +418,6 @@ impl Session {
         Ok(())
     }
 
-    fn close_stream(&mut self, number: u32) -> Result<Stream, Refusal> {
-        let Some(stream) = self.streams.remove(&number) else { return Err(unknown_stream(number)) };
-        let under_way = match &stream {
-            Stream::Producer { .. } => None,
-            Stream::Consumer(consumer) => consumer.fetching,
-            Stream::Watcher(watcher) => watcher.asking,
-            Stream::Taker(taker) => taker.asking,
-        };
-        if let Some(fetch) = under_way {
-            self.fetches.insert(fetch, None);
-        }
-        Ok(stream)
-    }
-
     /// The next read that a stream wants.
     fn next_fetch(&mut self, limits: &Limits) -> Option<(u64, Request<'_>)> {
         let number = loop {
@@ -433,6 +453,9 @@ impl Session {
 
     /// Encodes a reply. Batches of records are handed to `push` between the bytes, so that they are not copied.
     pub fn reply(&mut self, slot: u64, reply: Reply, out: &mut Output) {
+        if slot & member::MEMBER == member::MEMBER {
+            return self.member_reply(slot, reply, out.gather());
+        }
         if slot & FETCH != 0 {
             return self.fetch_reply(slot & !FETCH, reply, out);
         }
@@ -492,6 +515,7 @@ impl Session {
             Reply::Topics(lines) => put_topics(head, &lines, out),
             Reply::Deleted { .. } | Reply::Altered => native::Reply::Ack.encode(head, out),
             Reply::Trimmed(log_start) => native::Reply::Trimmed { log_start }.encode(head, out),
+            Reply::Group(reply) => group::put(head, reply, out),
             Reply::Status(values) => native::Reply::StatusIs { values }.encode(head, out),
             Reply::Queue(reply) => put_queue(head, &reply, out),
             Reply::Scanned { .. }
@@ -499,7 +523,6 @@ impl Session {
             | Reply::ProducerId { .. }
             | Reply::Settings(_)
             | Reply::AllTopics(_)
-            | Reply::Group(_)
             | Reply::EpochEnd { .. }
             | Reply::Producers(_) => {
                 unreachable!("pages are written above, and nothing else is answered like this")

@@ -45,6 +45,40 @@ pub struct Consumer {
     pub fetching: Option<u64>,
     /// Which partition the next fetch begins with, so that a busy one does not starve the others.
     first: usize,
+    /// What it is in its group, if it is in one.
+    pub membership: Option<Membership>,
+}
+
+/// What a consumer is in its group.
+#[derive(Debug)]
+pub struct Membership {
+    /// Where the broker tells it what it is to read.
+    pub slot: u64,
+    /// The group.
+    pub group: String,
+    /// Correlation of the registration, and of whatever it is told.
+    pub registration: u32,
+    /// Whether the broker has taken the registration.
+    pub taken: bool,
+    /// Its name; empty: it has none yet.
+    pub id: String,
+    /// The epoch in which it commits.
+    pub epoch: i32,
+    /// How often it was told what it is to read.
+    pub told: u32,
+}
+
+impl Membership {
+    /// Of a consumer that has not been told anything.
+    pub fn new(slot: u64, group: &str, registration: u32) -> Self {
+        Self { slot, group: group.into(), registration, taken: false, id: String::new(), epoch: -1, told: 0 }
+    }
+
+    /// It is told what it is to read in this epoch.
+    pub fn tell(&mut self, id: String, epoch: i32) {
+        (self.id, self.epoch) = (id, epoch);
+        self.told += 1;
+    }
 }
 
 /// What a consumer has asked for.
@@ -102,7 +136,30 @@ impl Consumer {
             asked: Asked::Nothing,
             fetching: None,
             first: 0,
+            membership: None,
         }
+    }
+
+    /// It is to read these partitions and no others; those that it has read before go on where they are. Whether there
+    /// are some that it reads no longer.
+    pub fn assigned(&mut self, parts: &[Position]) -> bool {
+        let before = std::mem::take(&mut self.positions);
+        let known = |at: &Position| before.iter().find(|want| want.number == at.number).cloned();
+        let want =
+            |at: &Position| known(at).unwrap_or_else(|| Want::from(at.partition, at.number, at.offset));
+        self.positions = parts.iter().map(want).collect();
+        self.opening = None;
+        before.iter().any(|want| !self.partitions().any(|number| number == want.number))
+    }
+
+    /// The partitions that it reads.
+    pub fn partitions(&self) -> impl Iterator<Item = i32> {
+        self.positions.iter().map(|want| want.number)
+    }
+
+    /// They, and the next offset of each.
+    pub fn positions(&self) -> impl Iterator<Item = (i32, i64)> {
+        self.positions.iter().map(|want| (want.number, want.offset))
     }
 
     /// The broker has answered the registration. Whether a fetch is wanted now.
@@ -271,6 +328,20 @@ mod tests {
         let answered = consumer.answered(&[part(0, 10, ErrorCode::OffsetOutOfRange)], 0).unwrap();
         assert_eq!(answered, Answered { correlation: 9, tell: true, again: false });
         assert_eq!(consumer.asked, Asked::Nothing);
+    }
+
+    #[test]
+    fn what_is_kept_goes_on_where_it_was_and_what_is_new_begins_where_the_group_says() {
+        let mut consumer = consumer(Asked::Subscription { correlation: 9, credit: 100 });
+        consumer.fetching = Some(1);
+        consumer.answered(&[part(1, 25, ErrorCode::None)], 70);
+        assert!(!consumer.assigned(&[position(5, 0, 0), position(6, 1, 0), position(7, 2, 30)]));
+        assert!(consumer.positions().eq([(0, 10), (1, 25), (2, 30)]));
+        assert!(consumer.assigned(&[position(6, 1, 0), position(8, 3, 40)]));
+        assert!(consumer.positions().eq([(1, 25), (3, 40)]));
+        assert!(!consumer.assigned(&[position(6, 1, 0), position(5, 0, 50), position(8, 3, 0)]));
+        assert!(consumer.positions().eq([(1, 25), (0, 50), (3, 40)]), "what comes back is new");
+        assert!(consumer.assigned(&[]) && consumer.positions().count() == 0);
     }
 
     #[test]

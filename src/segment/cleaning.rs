@@ -294,7 +294,7 @@ fn random_histories_keep_the_newest_record_of_every_key() {
             if rng.below(4) == 0 {
                 let to = rng.below(h.bench.log.end_offset() as u64) as i64;
                 h.bench.log.trim(to);
-                if let Some(unlink) = h.bench.log.expire(h.now, -1, -1) {
+                if let Some(unlink) = h.bench.log.expire(h.now, -1, -1, None) {
                     unlink.run(&*h.bench.disk).unwrap();
                 }
             }
@@ -461,7 +461,7 @@ fn retention_and_reads_go_on_while_a_clean_is_under_way() {
         // The first segment of the group expires.
         let second = h.bench.log.segments[1].base;
         h.bench.log.trim(second);
-        h.bench.log.expire(h.now, -1, -1).unwrap().run(&*disk).unwrap();
+        h.bench.log.expire(h.now, -1, -1, None).unwrap().run(&*disk).unwrap();
         let done = loop {
             match further(step, &*disk, &mut view) {
                 CleanStep::Done(done) => break done,
@@ -502,7 +502,10 @@ fn a_segment_is_read_and_kept_between_the_clean_and_the_swap() {
     assert!(done.tally().kept < done.tally().records);
     let swap = h.bench.log.cleaned(done).unwrap().expect("something has gone");
     h.bench.log.trim(end);
-    assert!(h.bench.log.expire(h.now, 0, 0).is_none(), "it cannot be removed by a name it does not have");
+    assert!(
+        h.bench.log.expire(h.now, 0, 0, None).is_none(),
+        "it cannot be removed by a name it does not have"
+    );
     (0..40).for_each(|_| h.bench.log.note_opened());
     h.append(0, &[(0, true)]);
     h.bench.sync(true);
@@ -516,7 +519,7 @@ fn a_segment_is_read_and_kept_between_the_clean_and_the_swap() {
         assert_eq!(found, two.run().unwrap());
         assert_eq!(found.is_some(), timestamp == 0);
     }
-    assert!(h.bench.log.expire(h.now, 0, 0).is_some(), "and now it can");
+    assert!(h.bench.log.expire(h.now, 0, 0, None).is_some(), "and now it can");
 }
 
 #[test]

@@ -115,6 +115,15 @@ struct Syncing {
     index_from: i64,
 }
 
+/// Somebody whom retention waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wait {
+    /// The offset of the next record that they will read.
+    pub offset: i64,
+    /// Most bytes of expired segments that are kept for them.
+    pub bytes: u64,
+}
+
 impl Log {
     /// Makes the directory with an empty first segment, durable: file, directory and its parent are synced. Blocks:
     /// runs on a worker. May be run again after a crash in the middle.
@@ -338,17 +347,30 @@ impl Log {
 
     /// Drops segments from the front that lie wholly below the log start offset, or that retention no longer wants: as
     /// long as `retention_bytes` remain without them, or when their newest record is more than `retention_ms` old; -1
-    /// keeps them. A segment whose records carry no timestamp does not expire by time. Returns what a worker has to
-    /// unlink.
-    pub fn expire(&mut self, wall: i64, retention_bytes: i64, retention_ms: i64) -> Option<Unlink> {
+    /// keeps them. A segment whose records carry no timestamp does not expire by time. What has expired and is waited
+    /// for stays. Returns what a worker has to unlink.
+    pub fn expire(
+        &mut self,
+        wall: i64,
+        retention_bytes: i64,
+        retention_ms: i64,
+        wait: Option<Wait>,
+    ) -> Option<Unlink> {
         self.shed();
         if self.fenced {
             return None;
         }
         let mut gone = Vec::new();
-        while self.front_may_go() && self.front_has_expired(wall, retention_bytes, retention_ms) {
+        let (mut expired, mut overdue) = self.expired(wall, retention_bytes, retention_ms);
+        while expired > 0 && self.front_may_go() {
+            let front = &self.segments[0];
+            let below_start = front.end <= self.log_start;
+            if !below_start && wait.is_some_and(|wait| front.end > wait.offset && overdue <= wait.bytes) {
+                break;
+            }
             let segment = self.segments.pop_front().expect("checked");
             self.size -= segment.size;
+            (expired, overdue) = (expired - 1, overdue - segment.size);
             gone.push((segment.base, segment.backing));
         }
         if gone.is_empty() {
@@ -479,13 +501,21 @@ impl Log {
         self.segments.len() > 1 && front.end <= self.durable.offset && !index_in_use && !front.is_pinned()
     }
 
-    fn front_has_expired(&self, wall: i64, retention_bytes: i64, retention_ms: i64) -> bool {
-        let front = &self.segments[0];
-        let too_much = u64::try_from(retention_bytes).is_ok_and(|keep| self.size - front.size >= keep);
-        let too_old = retention_ms >= 0
-            && front.max_timestamp >= 0
-            && wall.saturating_sub(front.max_timestamp) > retention_ms;
-        front.end <= self.log_start || too_much || too_old
+    /// How many segments from the front lie below the log start offset or are not wanted by retention, and their bytes.
+    fn expired(&self, wall: i64, retention_bytes: i64, retention_ms: i64) -> (usize, u64) {
+        let (mut count, mut bytes) = (0, 0);
+        for segment in self.segments.iter().take(self.segments.len() - 1) {
+            let rest = self.size - bytes - segment.size;
+            let too_much = u64::try_from(retention_bytes).is_ok_and(|keep| rest >= keep);
+            let too_old = retention_ms >= 0
+                && segment.max_timestamp >= 0
+                && wall.saturating_sub(segment.max_timestamp) > retention_ms;
+            if segment.end > self.log_start && !too_much && !too_old {
+                break;
+            }
+            (count, bytes) = (count + 1, bytes + segment.size);
+        }
+        (count, bytes)
     }
 
     fn shed(&mut self) {
@@ -684,11 +714,11 @@ mod tests {
     fn retention_by_bytes_keeps_at_least_that_many() {
         let mut b = Bench::new();
         (0..80).for_each(|_| b.append(2));
-        assert!(b.log.expire(0, 3_000, -1).is_none(), "what is not durable does not expire");
+        assert!(b.log.expire(0, 3_000, -1, None).is_none(), "what is not durable does not expire");
         b.sync(false);
-        assert!(b.log.expire(0, -1, -1).is_none());
+        assert!(b.log.expire(0, -1, -1, None).is_none());
         let files = b.sim.files().len();
-        b.log.expire(0, 3_000, -1).unwrap().run(&*b.disk).unwrap();
+        b.log.expire(0, 3_000, -1, None).unwrap().run(&*b.disk).unwrap();
         assert!((3_000..6_000).contains(&b.log.size()), "{}", b.log.size());
         assert!(b.log.start_offset() > 0 && b.sim.files().len() < files);
         assert!(matches!(b.read(0, 1, 1), Err(super::super::ReadError::OutOfRange)));
@@ -696,8 +726,28 @@ mod tests {
         let start = b.log.start_offset();
         assert!(b.reopen().is_uneventful());
         assert_eq!(b.log.start_offset(), start);
-        b.log.expire(0, 0, -1).unwrap().run(&*b.disk).unwrap();
+        b.log.expire(0, 0, -1, None).unwrap().run(&*b.disk).unwrap();
         assert_eq!(b.log.segment_count(), 1, "the active segment stays");
+    }
+
+    #[test]
+    fn what_somebody_has_not_read_stays_until_it_is_too_much() {
+        let mut b = Bench::new();
+        (0..80).for_each(|_| b.append(2));
+        b.sync(false);
+        let all = b.log.size();
+        let wait = |offset, bytes| Some(Wait { offset, bytes });
+        assert!(b.log.expire(0, 0, -1, wait(0, u64::MAX)).is_none(), "nothing was read");
+        let read = b.log.segments[1].end;
+        b.log.expire(0, 0, -1, wait(read, u64::MAX)).unwrap().run(&*b.disk).unwrap();
+        assert_eq!(b.log.start_offset(), read, "what was read goes");
+        b.log.expire(0, 0, -1, wait(read, all / 4)).unwrap().run(&*b.disk).unwrap();
+        let kept = b.log.size() - b.log.segments.back().unwrap().size;
+        assert!((1..=all / 4).contains(&kept), "{kept} of {all} bytes are kept for them");
+        b.log.trim(b.log.end_offset());
+        b.log.expire(0, -1, -1, wait(0, u64::MAX)).unwrap().run(&*b.disk).unwrap();
+        assert_eq!(b.log.segment_count(), 1, "nobody is waited for below the log start offset");
+        b.check_all();
     }
 
     #[test]
@@ -708,7 +758,7 @@ mod tests {
             b.wall += 10;
         }
         b.sync(false);
-        let unlink = b.log.expire(b.wall, -1, 300).unwrap();
+        let unlink = b.log.expire(b.wall, -1, 300, None).unwrap();
         unlink.run(&*b.disk).unwrap();
         let oldest = b.wall - 300;
         let timestamp = |offset: i64| 1_000 + 10 * offset;
@@ -734,7 +784,7 @@ mod tests {
         b.check_all();
         b.log.trim(120);
         let count = b.log.segment_count();
-        b.log.expire(0, -1, -1).unwrap().run(&*b.disk).unwrap();
+        b.log.expire(0, -1, -1, None).unwrap().run(&*b.disk).unwrap();
         assert!(b.log.segment_count() < count, "segments below the start go without any retention");
         b.log.trim(i64::MAX);
         assert_eq!(b.log.start_offset(), b.log.end_offset());
@@ -768,8 +818,8 @@ mod tests {
         b.sync(true);
         b.check_all();
         // Once to see that they were used, once to see that they were not.
-        assert!(b.log.expire(0, -1, -1).is_none());
-        assert!(b.log.expire(0, -1, -1).is_none());
+        assert!(b.log.expire(0, -1, -1, None).is_none());
+        assert!(b.log.expire(0, -1, -1, None).is_none());
         let sealed = &b.log.segments[0];
         assert!(sealed.backing.file().is_none() && sealed.around(5).is_none(), "nothing is in memory");
         b.check_all();

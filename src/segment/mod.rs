@@ -64,7 +64,7 @@ pub(crate) mod testing;
 pub use clean::{Clean, Cleaned, Step as CleanStep, Tally};
 pub use epochs::Epochs;
 pub use judge::Newest;
-pub use log::{AppendError, Appended, Log, LogSettings};
+pub use log::{AppendError, Appended, Log, LogSettings, Wait};
 pub use lookup::Lookup;
 pub use names::{Name, classify, index_name, log_name};
 pub use pass::{CleanSettings, Dirty};

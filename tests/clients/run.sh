@@ -6,10 +6,11 @@
 #   tests/clients/run.sh --install [CLIENT...]           only fetches what the clients need
 #
 # BINARY is started as `BINARY --data-dir DIR --listen 127.0.0.1:PORT` and must print `READY host:port`:
-# target/release/krappy, or scripts/kafka-oracle.sh for a real Apache Kafka. Without a CLIENT all of them run; a CLIENT
-# may name scenarios, as in `confluent:crash,large`. Each scenario prints `ok CLIENT NAME SECONDS` or `FAIL CLIENT NAME
-# REASON`, and the last line is `clients: N passed, M failed`. What the clients need is pinned in the folders beside
-# this file and is installed below target/clients (or CLIENTS_CACHE), never globally.
+# target/release/krappy, or scripts/kafka-oracle.sh for a real Apache Kafka; BROKER_FLAGS are more words for it. Without
+# a CLIENT all of them run; a CLIENT may name scenarios, as in `confluent:crash,large`. Those of consumer groups, whose
+# names begin with `group`, are the same for all clients: groups/run.py. Each scenario prints `ok CLIENT NAME SECONDS` or
+# `FAIL CLIENT NAME REASON`, and the last line is `clients: N passed, M failed`. What the clients need is pinned in the
+# folders beside this file and is installed below target/clients (or CLIENTS_CACHE), never globally.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -18,7 +19,7 @@ export CLIENTS_CACHE=$cache
 # Seconds that one client may take.
 patience=${CLIENT_SECONDS:-600}
 
-clients=(kcat confluent kafka-python aiokafka kafkajs franz-go sarama java-4.1 java-3.9 tools)
+clients=(kcat confluent kafka-python aiokafka kafkajs franz-go sarama java-4.1 java-3.9 tools streams)
 
 main() {
     local binary= broker= install_only=
@@ -34,7 +35,11 @@ main() {
     [ -n "$binary$broker$install_only" ] || { sed -n '2,8s/^# \?//p' "$0" >&2 && exit 64; }
     [ $# -eq 0 ] || clients=("$@")
     mkdir -p "$cache"
-    for client in "${clients[@]}"; do "install_$(folder_of "${client%%:*}")"; done
+    for client in "${clients[@]}"; do
+        "install_$(folder_of "${client%%:*}")"
+        # What puts members of groups through their scenarios is written in Python.
+        [ -z "$(puppet_of "${client%%:*}")" ] || install_python
+    done
     [ -z "$install_only" ] || return 0
 
     work=$(mktemp -d)
@@ -59,6 +64,7 @@ folder_of() {
     kcat) echo kcat ;;
     java-4.1 | tools) echo oracle ;;
     java-3.9) echo java ;;
+    streams) echo streams ;;
     *) echo "run.sh: no client $1; there are: ${clients[*]}" >&2 && exit 64 ;;
     esac
 }
@@ -74,14 +80,29 @@ command_of() {
     kafkajs) echo "env NODE_PATH=$(home_of node)/node_modules node $here/node/kafkajs.js" ;;
     franz-go | sarama) echo "$(home_of go)/clients $1" ;;
     kcat) echo "$here/kcat/kcat.sh" ;;
-    java-*)
-        local folder
-        folder=$(folder_of "$1")
-        echo "java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dlog4j2.level=OFF" \
-            "-cp $(classes_of "$folder"):$(jars_of "$folder") Scenarios"
-        ;;
+    java-*) echo "$(java_of "$1") Scenarios" ;;
+    streams) echo "$(java_of "$1") WordCount" ;;
     tools) echo "env CLASSPATH=$(jars_of oracle) $here/java/tools.sh" ;;
     esac
+}
+
+# The command of a process that holds the client's members of consumer groups; nothing if it has none.
+puppet_of() {
+    case $1 in
+    confluent | kafka-python | aiokafka) echo "$(home_of python)/bin/python -B $here/python/puppet_${1//-/_}.py" ;;
+    kafkajs) echo "env NODE_PATH=$(home_of node)/node_modules node $here/node/puppet.js" ;;
+    franz-go | sarama) echo "$(home_of go)/clients puppet $1" ;;
+    kcat) echo "$(home_of python)/bin/python -B $here/kcat/puppet_kcat.py" ;;
+    java-*) echo "$(java_of "$1") Puppet" ;;
+    esac
+}
+
+# Java with what a client needs.
+java_of() {
+    local folder
+    folder=$(folder_of "$1")
+    echo "java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Dlog4j2.level=OFF" \
+        "-cp $(classes_of "$folder"):$(jars_of "$folder")"
 }
 
 # A folder of the cache for the pinned versions of a language, new whenever they change.
@@ -130,6 +151,10 @@ install_oracle() {
     install_jars oracle
 }
 
+install_streams() {
+    install_jars streams
+}
+
 # The jars of a pom.xml, and the scenarios compiled against them.
 install_jars() {
     local home
@@ -139,34 +164,60 @@ install_jars() {
             -DincludeScope=runtime -DoutputDirectory="$home" >&2
         touch "$home/complete"
     fi
-    local classes
+    local classes sources
     classes=$(classes_of "$1")
-    [ -e "$classes/Scenarios.class" ] || javac -d "$classes" -cp "$(jars_of "$1")" "$here/java/Scenarios.java"
+    sources=$(sources_of "$1")
+    [ -e "$classes/complete" ] || javac -nowarn -d "$classes" -cp "$(jars_of "$1")" $sources
+    touch "$classes/complete"
 }
 
-# Where the scenarios are compiled to, new whenever they change.
+# The Java programs for a folder of jars.
+sources_of() {
+    case $1 in
+    streams) echo "$here"/streams/*.java ;;
+    *) echo "$here"/java/*.java ;;
+    esac
+}
+
+# Where they are compiled to, new whenever they change.
 classes_of() {
-    echo "$(home_of "$1")/classes-$(sha256sum "$here/java/Scenarios.java" | cut -c1-16)"
+    echo "$(home_of "$1")/classes-$(cat $(sources_of "$1") | sha256sum | cut -c1-16)"
 }
 
 jars_of() {
     printf '%s:' "$(home_of "$1")"/*.jar
 }
 
-# Runs one client and collects its lines. A client that ends without saying that it is done has failed.
+# Runs one client: its own program, and its members of groups. Names choose the scenarios, and so which of the two.
 run_client() {
-    local client=$1 scenarios=$2 begun=$SECONDS line finished=
+    local client=$1 begun=$SECONDS name puppet own=() groups=()
+    for name in $2; do
+        case $name in
+        group* | cells) groups+=("$name") ;;
+        *) own+=("$name") ;;
+        esac
+    done
+    puppet=$(puppet_of "$client")
+    [ -n "$2" ] && [ ${#own[@]} -eq 0 ] || collect "$client" $(command_of "$client") "${own[@]}"
+    [ -n "$2" ] && [ ${#groups[@]} -eq 0 ] || [ -z "$puppet" ] ||
+        collect "$client" "$(home_of python)/bin/python" -B "$here/groups/run.py" "$client" "${groups[@]}" -- $puppet
+    echo "  $client took $((SECONDS - begun)) s"
+}
+
+# collect CLIENT COMMAND...: keeps the command's lines. One that ends without saying that it is done has failed.
+collect() {
+    local client=$1 line finished=
+    shift
     while read -r line; do
         case $line in
         done) finished=yes ;;
         ok\ * | FAIL\ *) echo "${line%% *} $client ${line#* }" | tee -a "$work/results" ;;
         *) echo "$line" >>"$work/$client.err" ;;
         esac
-    done < <(timeout --kill-after=10 "$patience" $(command_of "$client") $scenarios 2>"$work/$client.err" || true)
+    done < <(timeout --kill-after=10 "$patience" "$@" 2>"$work/$client.err" || true)
     if [ -z "$finished" ]; then
         echo "FAIL $client ended early: $(last_words "$work/$client.err")" | tee -a "$work/results"
     fi
-    echo "  $client took $((SECONDS - begun)) s"
 }
 
 supervisor=
@@ -184,7 +235,8 @@ start_broker() {
 supervise() {
     local binary=$1 address=127.0.0.1:0 word pid status
     while [ ! -e "$work/stopping" ]; do
-        exec {output}< <(exec "$binary" --data-dir "$work/data" --listen "$address" 2>>"$work/broker.log")
+        exec {output}< <(exec "$binary" --data-dir "$work/data" --listen "$address" ${BROKER_FLAGS:-} \
+            2>>"$work/broker.log")
         pid=$!
         read -r -t 60 word address <&"$output" && [ "$word" = READY ] || { kill -9 "$pid" || true; exit 1; }
         echo "$pid" >"$BROKER_PID.new" && mv "$BROKER_PID.new" "$BROKER_PID"

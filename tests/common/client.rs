@@ -160,6 +160,12 @@ impl Client {
         }
     }
 
+    /// A reply to one request that came while another one was waited for.
+    pub fn passed_answer(&mut self, correlation: u32) -> Option<Answer> {
+        let i = self.passed.iter().position(|a| a.head.correlation == correlation)?;
+        self.passed.remove(i)
+    }
+
     /// The next reply, whatever it answers.
     pub fn answer(&mut self) -> Answer {
         self.passed.pop_front().unwrap_or_else(|| self.read_answer())

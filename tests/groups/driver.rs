@@ -1,14 +1,18 @@
-//! Groups under any sequence of calls, made of numbers: for the model test and the fuzz target. No client here follows
-//! any rule; the witness says what must hold all the same, and in the end silence must leave nothing behind.
+//! Groups of both kinds under any sequence of calls, made of numbers: for the model test and the fuzz target. No client
+//! here follows any rule; the witness says what must hold all the same, and in the end silence must leave nothing
+//! behind.
 
 use std::collections::BTreeMap;
 
+use krappy::groups::assign::{Assignor, Partitions, TopicId, TopicPartition};
+use krappy::groups::consumer::Heartbeat;
 use krappy::groups::{Answer, Join, Leaver, Limits, Sync, Totals, Who};
 use krappy::time::Time;
 
 use super::witness::Witness;
 
 const GROUPS: [&str; 3] = ["a", "b", ""];
+const TOPICS: [&str; 3] = ["one", "two", "three"];
 const PROTOCOLS: [&[&str]; 4] = [&["range"], &["range", "sticky"], &["sticky", "range"], &["sticky"]];
 /// Longer than any session, rebalance and wait for a dead link of these clients, one after the other.
 const SILENCE_MS: u64 = 20 * 60 * 1000;
@@ -55,22 +59,40 @@ pub enum Op {
     Look {
         group: u16,
     },
+    /// A heartbeat in a consumer group.
+    Consume {
+        client: u16,
+        how: u16,
+    },
+    /// A stream joins a consumer group, or says what it reads.
+    Stream {
+        client: u16,
+        how: u16,
+    },
+    /// A topic comes, goes or grows.
+    Topic {
+        topic: u16,
+        how: u16,
+    },
 }
 
 impl Op {
     /// The first number chooses with these weights.
     pub fn of(code: u8, a: u16, b: u16) -> Op {
         match code {
-            0..=79 => Op::Join { client: a, how: b },
-            80..=129 => Op::Sync { client: a, how: b },
-            130..=154 => Op::Heartbeat { client: a, how: b },
-            155..=179 => Op::Commit { client: a, how: b },
-            180..=191 => Op::Leave { client: a, how: b },
-            192..=203 => Op::HangUp { client: a },
-            204..=209 => Op::Forget { client: a },
-            210..=239 => Op::Pass { ms: a },
-            240..=247 => Op::Offsets { group: a, how: b },
-            248..=255 => Op::Look { group: a },
+            0..=49 => Op::Join { client: a, how: b },
+            50..=79 => Op::Sync { client: a, how: b },
+            80..=94 => Op::Heartbeat { client: a, how: b },
+            95..=109 => Op::Commit { client: a, how: b },
+            110..=121 => Op::Leave { client: a, how: b },
+            122..=133 => Op::HangUp { client: a },
+            134..=139 => Op::Forget { client: a },
+            140..=164 => Op::Pass { ms: a },
+            165..=174 => Op::Offsets { group: a, how: b },
+            175..=179 => Op::Look { group: a },
+            180..=229 => Op::Consume { client: a, how: b },
+            230..=247 => Op::Stream { client: a, how: b },
+            248..=255 => Op::Topic { topic: a, how: b },
         }
     }
 }
@@ -82,11 +104,22 @@ struct Client {
     waits: u64,
 }
 
-/// Eight clients without manners.
+/// A member of a consumer group.
+#[derive(Default, Clone)]
+struct Consumer {
+    epoch: i32,
+    told: Partitions,
+    stream: u64,
+}
+
+/// Eight clients of each kind without manners. The first four of each kind are in one group, the others in another, so
+/// that groups change their kind now and then.
 pub struct Driver {
     pub witness: Witness,
     clients: [Client; 8],
+    consumers: [Consumer; 8],
     by_wait: BTreeMap<u64, usize>,
+    topics: BTreeMap<String, (TopicId, i32)>,
 }
 
 impl Driver {
@@ -98,10 +131,18 @@ impl Driver {
             pending_members: [1, 100][usize::from(shape / 4 % 2)],
             max_groups: [1, 100][usize::from(shape / 8 % 2)],
             bytes: [6_000, 1 << 20][usize::from(shape / 16 % 2)],
+            consumer_group_max_size: [2, 100][usize::from(shape / 32 % 2)],
+            assignors: [Assignor::ALL.to_vec(), vec![Assignor::Range]][usize::from(shape / 64 % 2)].clone(),
             ..Limits::default()
         };
         let witness = Witness::new(limits, u128::from(shape));
-        Driver { witness, clients: Default::default(), by_wait: BTreeMap::new() }
+        Driver {
+            witness,
+            clients: Default::default(),
+            consumers: Default::default(),
+            by_wait: BTreeMap::new(),
+            topics: BTreeMap::new(),
+        }
     }
 
     /// Makes one call.
@@ -123,8 +164,9 @@ impl Driver {
                 self.witness.leave(group, &[leaver]);
             }
             Op::HangUp { client } => {
-                let waits = self.clients[usize::from(client % 8)].waits;
-                self.witness.hang_up(waits);
+                let n = usize::from(client % 8);
+                let stream = self.consumers[n].stream;
+                self.witness.hang_up(if client.is_multiple_of(3) { stream } else { self.clients[n].waits });
             }
             Op::Forget { client } => self.clients[usize::from(client % 8)] = Client::default(),
             Op::Pass { ms } => {
@@ -133,6 +175,9 @@ impl Driver {
             }
             Op::Offsets { group, how } => self.offsets(GROUPS[usize::from(group % 3)], how),
             Op::Look { group } => self.look(GROUPS[usize::from(group % 3)]),
+            Op::Consume { client, how } => self.consume(usize::from(client % 8), how),
+            Op::Stream { client, how } => self.stream(usize::from(client % 8), how),
+            Op::Topic { topic, how } => self.topic(topic, how),
         }
         self.witness.collect();
         self.deliver();
@@ -142,6 +187,9 @@ impl Driver {
     pub fn settle(&mut self) {
         for group in GROUPS {
             self.witness.groups.forgotten(group);
+        }
+        for n in 0..self.consumers.len() {
+            self.witness.hang_up(self.consumers[n].stream);
         }
         self.witness.collect();
         let until = self.witness.now.plus_ms(SILENCE_MS);
@@ -217,7 +265,77 @@ impl Driver {
         let listed = self.witness.groups.list(&[described.state.name()], &["classic"]);
         let known = listed.iter().any(|listed| listed.group == group);
         assert_eq!(known, described.state.name() != "Dead", "a list and a description agree");
+        let consumer = self.witness.groups.describe_consumer(group, &self.topics).is_ok();
+        let listed = self.witness.groups.list(&[], &["consumer"]);
+        assert_eq!(
+            listed.iter().any(|listed| listed.group == group),
+            consumer,
+            "so do those of the other kind"
+        );
+        assert!(!consumer || described.state.name() == "Dead", "a group is of one kind");
         drop(self.witness.groups.subscribed_topics(group));
+    }
+
+    fn consume(&mut self, n: usize, how: u16) {
+        let epoch = match how % 16 {
+            0..=6 => self.consumers[n].epoch,
+            7..=10 => 0,
+            11 => -1,
+            12 => -2,
+            13 => self.consumers[n].epoch - 1,
+            _ => self.consumers[n].epoch + 1,
+        };
+        let owned = match how / 16 % 4 {
+            _ if epoch == 0 => Some(Partitions::new()),
+            0 => None,
+            1 => Some(Partitions::new()),
+            2 => Some(partitions(how)),
+            _ => Some(self.consumers[n].told.clone()),
+        };
+        let id = format!("member {n}");
+        let ask = Heartbeat {
+            group: if how % 64 == 63 { GROUPS[2] } else { GROUPS[n / 4] },
+            member: if how.is_multiple_of(31) { "" } else { &id },
+            epoch,
+            instance: [None, None, Some("one"), Some("two")][usize::from(how / 64 % 4)],
+            rack: how.is_multiple_of(7).then_some("r"),
+            client_id: "app",
+            client_host: "/::1",
+            rebalance_timeout_ms: (epoch == 0 || how.is_multiple_of(5)).then_some(i32::from(how % 600) * 100),
+            topics: (epoch == 0 || how.is_multiple_of(3))
+                .then(|| TOPICS[..usize::from(how / 256 % 4)].to_vec()),
+            pattern: [None, Some(""), Some("o.*"), Some("(a|b"), Some("[^x]{3,}")]
+                [usize::from(how / 1024 % 5)],
+            assignor: [None, None, Some("range"), Some("uniform"), Some("x")][usize::from(how / 4096 % 5)],
+            owned,
+            makes_id: !how.is_multiple_of(2),
+        };
+        if let Ok(heard) = self.witness.consume(&ask, &self.topics) {
+            self.consumers[n].epoch = heard.epoch.max(0);
+            self.consumers[n].told = heard.assignment.unwrap_or_default();
+        }
+    }
+
+    fn stream(&mut self, n: usize, how: u16) {
+        let stream = self.consumers[n].stream;
+        if self.witness.has_stream(stream) {
+            let owned = if how.is_multiple_of(2) { partitions(how) } else { self.witness.told(stream) };
+            return self.witness.owned(stream, &owned);
+        }
+        let topic = TOPICS[usize::from(how % 3)];
+        self.consumers[n].stream = self.witness.join_stream(GROUPS[n / 4], topic, &self.topics);
+    }
+
+    fn topic(&mut self, topic: u16, how: u16) {
+        let name = TOPICS[usize::from(topic % 3)];
+        // No two topics have one id.
+        let id = [(topic % 3 * 80 + how % 80) as u8; 16];
+        match (how / 80 % 3, self.topics.get_mut(name)) {
+            (0, Some(topic)) => topic.1 += 1,
+            (1, Some(_)) => drop(self.topics.remove(name)),
+            _ => drop(self.topics.insert(name.to_owned(), (id, i32::from(how % 7)))),
+        }
+        self.witness.groups.topic_changed(name, &self.topics, self.witness.now);
     }
 
     fn deliver(&mut self) {
@@ -233,6 +351,12 @@ impl Driver {
             }
         }
     }
+}
+
+/// Some partitions, of topics that are there and of others.
+fn partitions(how: u16) -> Partitions {
+    let [a, b] = how.to_be_bytes();
+    (0..3).map(|n| TopicPartition { topic: [a; 16], number: i32::from(b % 5) + n }).collect()
 }
 
 fn who<'a>(client: &'a Client, instance: Option<&'a str>) -> Who<'a> {

@@ -8,6 +8,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use krappy::groups::assign::Partitions;
+use krappy::groups::consumer::{Heard, Heartbeat, Push, Refused, Topics};
 use krappy::groups::{Answer, Groups, Join, Joined, Leaver, Limits, State, Sync, Synced, Who};
 use krappy::time::Time;
 use krappy_wire::error::ErrorCode;
@@ -50,6 +52,8 @@ pub struct Witness {
     calls: u64,
     open: BTreeMap<u64, Open>,
     facts: BTreeMap<String, Facts>,
+    /// Streams of consumer groups, and what they were told to read.
+    streams: BTreeMap<u64, Partitions>,
     /// Answers that their clients have not fetched.
     pub inbox: Vec<(u64, Answer)>,
     /// How many generations began.
@@ -73,6 +77,7 @@ impl Witness {
             calls: 0,
             open: BTreeMap::new(),
             facts: BTreeMap::new(),
+            streams: BTreeMap::new(),
             inbox: Vec::new(),
             generations: 0,
             synced: 0,
@@ -122,7 +127,8 @@ impl Witness {
 
     pub fn commit(&mut self, group: &str, who: Who<'_>) -> Result<(), ErrorCode> {
         let result = self.groups.may_commit(group, who, self.now);
-        if result.is_ok() {
+        let consumers = self.groups.list(&[], &["consumer"]).iter().any(|listed| listed.group == group);
+        if result.is_ok() && !consumers {
             if who.generation >= 0 {
                 self.is_of_the_newest(group, who);
             } else {
@@ -154,6 +160,7 @@ impl Witness {
         if let Some(Open::Join { group, member, .. }) = self.open.remove(&client) {
             self.facts.entry(group).or_default().hung_up.insert(member);
         }
+        self.streams.remove(&client);
         self.inbox.retain(|(to, _)| *to != client);
         self.groups.gone(client..=client, self.now);
         self.collect();
@@ -168,6 +175,58 @@ impl Witness {
             self.collect();
         }
         self.now = self.now.max(until);
+    }
+
+    /// A heartbeat in a consumer group.
+    pub fn consume(&mut self, ask: &Heartbeat<'_>, topics: &dyn Topics) -> Result<Heard, Refused> {
+        let heard = self.groups.consume(ask, topics, self.now);
+        if let Ok(heard) = &heard {
+            assert!(heard.epoch >= ask.epoch, "the epochs of members grow");
+            assert!(ask.epoch != 0 || heard.assignment.is_some(), "whoever joins is told everything");
+        }
+        self.collect();
+        heard
+    }
+
+    /// A stream joins a consumer group; its number, which is that of nobody if it is refused.
+    pub fn join_stream(&mut self, group: &str, topic: &str, topics: &dyn Topics) -> u64 {
+        self.last += 1;
+        let joined = self.groups.join_stream(self.last, group, ("worker", topic), topics, self.now);
+        if joined.is_ok() {
+            self.streams.insert(self.last, Partitions::new());
+        }
+        self.collect();
+        self.last
+    }
+
+    /// A stream says what it reads.
+    pub fn owned(&mut self, stream: u64, partitions: &Partitions) {
+        self.groups.owned(stream, partitions, self.now);
+        self.collect();
+    }
+
+    /// Whether this is a stream that is a member.
+    pub fn has_stream(&self, stream: u64) -> bool {
+        self.streams.contains_key(&stream)
+    }
+
+    /// What a stream was told to read.
+    pub fn told(&self, stream: u64) -> Partitions {
+        self.streams.get(&stream).cloned().unwrap_or_default()
+    }
+
+    fn take_pushes(&mut self) {
+        for (to, push) in self.groups.take_pushes() {
+            match push {
+                Push::Assigned { partitions, .. } => {
+                    let told = self.streams.get_mut(&to).expect("whoever is told is a member");
+                    *told = partitions;
+                }
+                Push::Fenced => {
+                    assert!(self.streams.remove(&to).is_some(), "a member is told once that it is none")
+                }
+            }
+        }
     }
 
     /// How many clients wait.
@@ -200,8 +259,13 @@ impl Witness {
             }
             self.inbox.push((to, answer));
         }
-        assert_eq!(self.groups.totals().waiting, self.open.len(), "all others still wait");
-        self.facts.retain(|group, _| self.groups.may_delete(group) != Err(ErrorCode::GroupIdNotFound));
+        self.take_pushes();
+        let waiting = self.open.len() + self.streams.len();
+        assert_eq!(self.groups.totals().waiting, waiting, "all others still wait");
+        // A group that is over has no memory, nor has one that has become one of the other kind.
+        let classic: BTreeSet<String> =
+            self.groups.list(&[], &["classic"]).iter().map(|listed| listed.group.to_owned()).collect();
+        self.facts.retain(|group, _| classic.contains(group));
     }
 
     fn note(&mut self, to: u64, answer: &Answer) {

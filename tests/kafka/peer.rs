@@ -287,6 +287,18 @@ pub fn sample(key: i16, version: i16) -> Call<'static> {
             topics: vec![describe_producers::TopicRequest { name, partition_indexes: vec![0, 7] }],
         }
         .into(),
+        68 => consumer_group_heartbeat::ConsumerGroupHeartbeatRequest {
+            group_id: "h",
+            member_id: "nobody",
+            member_epoch: 1,
+            ..Default::default()
+        }
+        .into(),
+        69 => consumer_group_describe::ConsumerGroupDescribeRequest {
+            group_ids: vec!["h"],
+            ..Default::default()
+        }
+        .into(),
         75 => describe_topic_partitions::DescribeTopicPartitionsRequest::default().into(),
         _ => panic!("API {key} has no sample"),
     }

@@ -238,7 +238,8 @@ macro_rules! their_message {
     };
 }
 
-// We have one struct for the cursor in both directions.
+// We have one struct for the cursor in both directions, and for partitions in a heartbeat.
+their_message! { consumer_group_heartbeat_response TopicPartitions { topic_id partitions } }
 their_message! { describe_topic_partitions_response Cursor { topic_name partition_index } }
 their_message! { offset_fetch_request OffsetFetchRequestTopics { name partition_indexes } }
 their_message! { offset_fetch_response OffsetFetchResponseTopics { name partitions } }
@@ -428,6 +429,36 @@ messages! {
         OffsetDeleteResponse<'_> { error_code throttle_time_ms topics }
         OffsetDeleteResponseTopic<'_> { name partitions }
         OffsetDeleteResponsePartition { partition_index error_code }
+    }
+    consumer_group_heartbeat consumer_group_heartbeat_request {
+        ConsumerGroupHeartbeatRequest<'_> {
+            group_id member_id member_epoch instance_id rack_id rebalance_timeout_ms
+            subscribed_topic_names subscribed_topic_regex server_assignor topic_partitions
+        }
+        TopicPartitions { topic_id partitions }
+    }
+    consumer_group_heartbeat consumer_group_heartbeat_response {
+        ConsumerGroupHeartbeatResponse<'_> {
+            throttle_time_ms error_code error_message member_id member_epoch heartbeat_interval_ms
+            assignment
+        }
+        Assignment { topic_partitions }
+    }
+    consumer_group_describe consumer_group_describe_request {
+        ConsumerGroupDescribeRequest<'_> { group_ids include_authorized_operations }
+    }
+    consumer_group_describe consumer_group_describe_response {
+        ConsumerGroupDescribeResponse<'_> { throttle_time_ms groups }
+        DescribedGroup<'_> {
+            error_code error_message group_id group_state group_epoch assignment_epoch assignor_name
+            members authorized_operations
+        }
+        Member<'_> {
+            member_id instance_id rack_id member_epoch client_id client_host subscribed_topic_names
+            subscribed_topic_regex assignment target_assignment member_type
+        }
+        Assignment<'_> { topic_partitions }
+        TopicPartitions<'_> { topic_id topic_name partitions }
     }
     sasl_handshake sasl_handshake_request {
         SaslHandshakeRequest<'_> { mechanism }

@@ -75,8 +75,8 @@ pub const INTENDED: &[Reason] = &[
         ],
     },
     Reason {
-        why: "ApiVersions tells what krappy has, and no features. In a version of the future it tells the whole table, \
-              where Kafka tells only of ApiVersions itself.",
+        why: "ApiVersions tells what krappy has, and of the features `group.version` alone. In a version of the future \
+              it tells the whole table, where Kafka tells only of ApiVersions itself.",
         rows: &[
             row("ApiVersions: *", "api_keys[*]", "(there)", "(absent)"),
             row("ApiVersions: *", "api_keys[1].max_version", "18", "17"),

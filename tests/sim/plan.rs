@@ -58,7 +58,7 @@ pub struct Plan {
     pub ops: u32,
 }
 
-/// How many Kafka clients of each kind there are. One seed in three has some.
+/// How many Kafka clients of each kind there are. One seed in seven has some.
 #[derive(Default)]
 pub struct KafkaPlan {
     pub idempotent: u32,
@@ -69,7 +69,7 @@ pub struct KafkaPlan {
 
 impl KafkaPlan {
     fn new(seed: u64) -> KafkaPlan {
-        if !seed.is_multiple_of(3) {
+        if !seed.is_multiple_of(7) {
             return KafkaPlan::default();
         }
         let rng = &mut Rng::new(seed ^ 0x006b_6166_6b61);

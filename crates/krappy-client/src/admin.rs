@@ -94,7 +94,7 @@ impl TopicInfo {
 /// ```
 #[derive(Debug, Clone)]
 pub struct Admin {
-    client: Client,
+    pub(crate) client: Client,
 }
 
 impl Admin {

@@ -8,6 +8,7 @@ use crate::client::Client;
 use crate::error::Error;
 use crate::inbox::Inbox;
 use crate::link::{Answer, Link, Message, Route};
+use crate::member::MemberBuilder;
 use crate::records::{ConsumerRecord, Records};
 use krappy_wire::error::ErrorCode;
 use krappy_wire::native::{Head, RecordsPart, Reply, Request, Start};
@@ -44,6 +45,19 @@ impl ConsumerBuilder {
     pub fn partition(mut self, partition: i32) -> Self {
         self.partition = partition;
         self
+    }
+
+    /// Becomes a member of a group, which shares out the partitions and remembers how far it has come. The start is
+    /// then where to begin in partitions of which nothing was committed: the earliest or the latest record.
+    ///
+    /// ```no_run
+    /// # let client = krappy_client::Client::connect("127.0.0.1:9092")?;
+    /// let mut member = client.consumer("orders").group("billing").build()?;
+    /// let records = member.poll(std::time::Duration::from_secs(1))?;
+    /// # Ok::<(), krappy_client::Error>(())
+    /// ```
+    pub fn group(self, group: impl Into<String>) -> MemberBuilder {
+        MemberBuilder::new(self.client, self.topic, group.into(), self.start, self.buffer_bytes)
     }
 
     /// Where to begin. The earliest record unless set.

@@ -3,7 +3,9 @@
 //!
 //! A [`Client`] is one TCP connection that any number of threads share; it mends itself. A [`Producer`] gathers records
 //! into batches, retries without doubling them and says for each when it is on disk. A [`Consumer`] reads records
-//! without copying them and resumes at its own position. [`Admin`] creates, lists, describes, trims and deletes topics.
+//! without copying them and resumes at its own position; a
+//! [`Member`] shares a topic with the others of its group. [`Admin`] creates, lists, describes, trims and deletes
+//! topics, and looks after consumer groups.
 //! On compacted topics [`Client::get`], [`Client::scan`] and [`Client::watch`] read the newest records of keys, and
 //! [`Producer::put_if`] writes one if nobody else has. A [`Queue`] takes single records that several share.
 //!
@@ -34,9 +36,11 @@ mod admin;
 mod client;
 mod consumer;
 mod error;
+mod groups;
 mod inbox;
 mod keyed;
 mod link;
+mod member;
 mod producer;
 mod queue;
 mod record;
@@ -47,12 +51,14 @@ pub use admin::{Admin, Setting, TopicInfo, TopicSummary};
 pub use client::{Client, ClientBuilder};
 pub use consumer::{Consumer, ConsumerBuilder};
 pub use error::Error;
+pub use groups::{GroupInfo, GroupMember, GroupPosition, GroupSummary, OffsetAt};
 pub use keyed::{
     GetOptions, Got, KeyRange, KeyState, Newest, Scan, ScanOptions, WatchEvent, WatchOptions, Watcher,
 };
 pub use krappy_wire::error::ErrorCode;
 pub use krappy_wire::native::{Level, PartitionInfo, Settle, Start};
 pub use link::BrokerInfo;
+pub use member::{Member, MemberBuilder};
 pub use producer::{Delivered, Delivery, Expected, Producer, ProducerBuilder, PutIf};
 pub use queue::{Queue, QueueBuilder, QueuePartition, QueueRecord};
 pub use record::Record;

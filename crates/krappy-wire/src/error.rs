@@ -106,8 +106,18 @@ codes! {
     InvalidRecord = 87, "INVALID_RECORD";
     /// No topic has this id.
     UnknownTopicId = 100, "UNKNOWN_TOPIC_ID";
+    /// The member of the consumer group is in another epoch: it gives up its partitions and joins again.
+    FencedMemberEpoch = 110, "FENCED_MEMBER_EPOCH";
+    /// Another member is this instance, and has not left.
+    UnreleasedInstanceId = 111, "UNRELEASED_INSTANCE_ID";
+    /// The broker does not know this way to share out partitions.
+    UnsupportedAssignor = 112, "UNSUPPORTED_ASSIGNOR";
+    /// The member of the consumer group is in another epoch: it tries again with its newest.
+    StaleMemberEpoch = 113, "STALE_MEMBER_EPOCH";
     /// The record is not held by who wants to end its delivery: it was acknowledged, or its time is up.
     InvalidRecordState = 121, "INVALID_RECORD_STATE";
+    /// A pattern of topics cannot be read.
+    InvalidRegularExpression = 128, "INVALID_REGULAR_EXPRESSION";
     /// The stream number is not registered on this connection.
     UnknownStream = 10_000, "UNKNOWN_STREAM";
     /// The stream number is taken on this connection.

@@ -1,6 +1,7 @@
 //! What can be typed. Every help text ends with two examples.
 
 use crate::bench::args::BenchCommand;
+use crate::group::args::GroupCommand;
 use crate::keyed::args::{Del, Find, Get, Put, Scan, Watch};
 use crate::queue::args::QueueCommand;
 use crate::units::{parse_bytes, parse_duration};
@@ -9,7 +10,7 @@ use krappy_client::Level;
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// Command line for krappy: topics, records, health and benchmarks
+/// Command line for krappy: topics, records, groups, health and benchmarks
 #[derive(Debug, Parser)]
 #[command(name = "krappyctl", version, max_term_width = 110, subcommand_required = true)]
 #[command(after_help = "Examples:
@@ -83,6 +84,15 @@ pub enum Command {
   krappyctl topic create orders -p 3 -c retention.ms=3600000"
     )]
     Topic(TopicCommand),
+    /// List, describe, explain, move and delete consumer groups
+    #[command(
+        subcommand,
+        visible_alias = "g",
+        after_help = "Examples:
+  krappyctl group list
+  krappyctl group reset billing --to @-1h"
+    )]
+    Group(GroupCommand),
     /// Send lines of stdin or of files as records; with --jsonl, lines as `consume --jsonl` prints them
     #[command(
         visible_alias = "pub",
@@ -365,6 +375,9 @@ pub struct Consume {
     /// One partition
     #[arg(short, long)]
     pub partition: Option<i32>,
+    /// Read as a member of this group, and commit what was printed; -o is then where to begin if nothing was committed
+    #[arg(short, long)]
+    pub group: Option<String>,
     /// Output: %t topic, %p partition, %o offset, %k key, %v value, %h headers, %d time, %T time in ms, %K and %V
     /// (or %S) sizes, %v{hex} %v{base64} %v{json}, %% and \n \t \xNN
     #[arg(short = 'f', long = "print", value_name = "FORMAT")]

@@ -3,6 +3,7 @@
 use crate::args::{Consume, Format, Tail};
 use crate::envelope;
 use crate::failure::{Failure, NOT_FOUND, USAGE};
+use crate::member;
 use crate::out::Out;
 use crate::place::{Place, topic_and_partition};
 use crate::print::Print;
@@ -96,55 +97,64 @@ pub fn consume(session: &Session, args: &Consume, out: &mut Out) -> Result<(), F
     if session.format == Format::Csv {
         return Err(usage("records have no CSV form; use --jsonl or -f".into()));
     }
+    let envelopes = session.format != Format::Table;
+    let left = args.count.unwrap_or(u64::MAX);
+    let mut printer = Printer { print, envelopes, left, line: Vec::new() };
+    if let Some(group) = &args.group {
+        return member::consume(session, args, group, &mut printer, out);
+    }
     let mut sources = Vec::new();
     for topic in &args.topics {
         let (topic, partition) = topic_and_partition(topic).map_err(usage)?;
         sources.extend(open(session, &topic, partition.or(args.partition), args.offset)?);
     }
-    let envelopes = session.format != Format::Table;
-    let left = args.count.unwrap_or(u64::MAX);
-    ConsumePrinter { print, envelopes, left, stop_at_end: args.exit_at_end }.run(sources, out)?;
+    read(sources, args.exit_at_end, &mut printer, out)?;
     signal::check()
 }
 
-struct ConsumePrinter {
+fn read(
+    mut sources: Vec<Source>,
+    stop_at_end: bool,
+    printer: &mut Printer,
+    out: &mut Out,
+) -> Result<(), Failure> {
+    while printer.left > 0 && !signal::interrupted() {
+        if stop_at_end {
+            sources.retain(|s| !s.at_end());
+        }
+        let wait = match sources.len() {
+            0 => return Ok(()),
+            1 => POLL,
+            _ => SHORT_POLL,
+        };
+        for source in &mut sources {
+            for record in &source.consumer.poll(wait)? {
+                if printer.left > 0 && !(stop_at_end && source.beyond_end(&record)) {
+                    printer.print(&record, out)?;
+                }
+            }
+            out.flush()?;
+        }
+    }
+    Ok(())
+}
+
+/// Prints records, a number of them.
+pub struct Printer {
     print: Print,
     envelopes: bool,
     /// How many records may still be printed.
-    left: u64,
-    stop_at_end: bool,
+    pub left: u64,
+    /// Room for one of them.
+    line: Vec<u8>,
 }
 
-impl ConsumePrinter {
-    fn run(&mut self, mut sources: Vec<Source>, out: &mut Out) -> Result<(), Failure> {
-        while self.left > 0 && !signal::interrupted() {
-            if self.stop_at_end {
-                sources.retain(|s| !s.at_end());
-            }
-            let wait = match sources.len() {
-                0 => return Ok(()),
-                1 => POLL,
-                _ => SHORT_POLL,
-            };
-            for source in &mut sources {
-                self.turn(source, wait, out)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn turn(&mut self, source: &mut Source, wait: Duration, out: &mut Out) -> Result<(), Failure> {
-        let mut buffer = Vec::new();
-        for record in &source.consumer.poll(wait)? {
-            if self.left == 0 || self.stop_at_end && source.beyond_end(&record) {
-                continue;
-            }
-            self.left -= 1;
-            render(&record, self.envelopes, &self.print, &mut buffer);
-            out.bytes(&buffer)?;
-            buffer.clear();
-        }
-        out.flush()
+impl Printer {
+    pub fn print(&mut self, record: &ConsumerRecord, out: &mut Out) -> Result<(), Failure> {
+        self.line.clear();
+        render(record, self.envelopes, &self.print, &mut self.line);
+        self.left -= 1;
+        out.bytes(&self.line)
     }
 }
 

@@ -8,8 +8,10 @@ mod consume;
 mod envelope;
 mod failure;
 mod find;
+mod group;
 mod health;
 mod keyed;
+mod member;
 mod out;
 mod place;
 mod print;
@@ -42,6 +44,7 @@ fn run(cli: &Cli, out: &mut Out) -> Result<(), Failure> {
     let connect = || Session::connect(&cli.global);
     match &cli.command {
         Command::Topic(command) => topic::run(&connect()?, command, out),
+        Command::Group(command) => group::run(&connect()?, command, out),
         Command::Produce(args) => {
             let session = connect()?;
             signal::watch();

@@ -38,7 +38,7 @@ impl FromStr for Place {
 }
 
 /// ISO 8601, milliseconds since 1970, or a time before now such as -1h.
-fn parse_time(text: &str) -> Option<i64> {
+pub fn parse_time(text: &str) -> Option<i64> {
     if let Some(ago) = text.strip_prefix('-') {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
         return Some(now.saturating_sub(parse_duration(ago).ok()?).as_millis() as i64);

@@ -1,10 +1,10 @@
 //! What every command shares: the global flags, a connection, and errors that name the nearest topic.
 
 use crate::args::{Format, Global};
-use crate::failure::{Failure, NOT_FOUND};
+use crate::failure::{Failure, NOT_FOUND, REFUSED, USAGE};
 use crate::out::talk;
 use krappy_client::{Admin, Client, Error, ErrorCode, TopicInfo};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 /// One run of the program, connected.
 pub struct Session {
@@ -67,7 +67,7 @@ fn unknown_topic(topic: &str, names: &[&str]) -> String {
 }
 
 /// The name with the smallest edit distance, if it is near enough to be a slip.
-fn nearest<'a>(wanted: &str, names: &[&'a str]) -> Option<&'a str> {
+pub fn nearest<'a>(wanted: &str, names: &[&'a str]) -> Option<&'a str> {
     let near = wanted.chars().count() / 3 + 1;
     names.iter().map(|n| (distance(wanted, n), *n)).filter(|(d, _)| *d <= near).min().map(|(_, n)| n)
 }
@@ -86,6 +86,23 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+/// Has the user type a name. Never asks where nobody can answer.
+pub fn confirm(what: &str, name: &str) -> Result<(), Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(
+            Failure::new(USAGE, format!("will not {what} without being asked twice")).hint("add --yes")
+        );
+    }
+    // A prompt that cannot be written is answered by no one.
+    let _ = write!(std::io::stderr(), "To {what}, type its name: ");
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    if read.is_ok() && answer.trim() == name {
+        return Ok(());
+    }
+    Err(Failure::new(REFUSED, "nothing was changed"))
 }
 
 #[cfg(test)]

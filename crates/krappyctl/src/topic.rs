@@ -1,13 +1,12 @@
 //! `topic create | list | describe | alter | add-partitions | delete | trim`.
 
 use crate::args::{Before, Format, TopicCommand};
-use crate::failure::{Failure, REFUSED, USAGE};
+use crate::failure::Failure;
 use crate::out::Out;
-use crate::session::Session;
+use crate::session::{Session, confirm};
 use crate::table::{Kind, Table};
 use krappy_client::{PartitionInfo, TopicInfo};
 use serde_json::{Value, json};
-use std::io::{IsTerminal, Write};
 
 pub fn run(session: &Session, command: &TopicCommand, out: &mut Out) -> Result<(), Failure> {
     match command {
@@ -253,21 +252,4 @@ fn trim(
         table.row(vec![json!(topic), json!(p), json!(log_start)]);
     }
     table.print(session.format, out)
-}
-
-/// Has the user type the topic's name. Never asks where nobody can answer.
-fn confirm(what: &str, topic: &str) -> Result<(), Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Err(
-            Failure::new(USAGE, format!("will not {what} without being asked twice")).hint("add --yes")
-        );
-    }
-    // A prompt that cannot be written is answered by no one.
-    let _ = write!(std::io::stderr(), "To {what}, type its name: ");
-    let mut answer = String::new();
-    let read = std::io::stdin().read_line(&mut answer);
-    if read.is_ok() && answer.trim() == topic {
-        return Ok(());
-    }
-    Err(Failure::new(REFUSED, "nothing was changed"))
 }

@@ -73,6 +73,18 @@ pub fn duration(d: Duration) -> String {
     }
 }
 
+/// How long a moment in milliseconds since 1970 is past, in one unit: "7m ago".
+pub fn ago(milliseconds: i64) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    let seconds = (now.as_millis() as i64 - milliseconds).max(0) / 1_000;
+    match seconds {
+        0..60 => format!("{seconds}s ago"),
+        60..3_600 => format!("{}m ago", seconds / 60),
+        3_600..86_400 => format!("{}h ago", seconds / 3_600),
+        _ => format!("{}d ago", seconds / 86_400),
+    }
+}
+
 /// Milliseconds since 1970 as ISO 8601 in UTC, with milliseconds.
 pub fn iso(milliseconds: i64) -> String {
     let (days, ms) = (milliseconds.div_euclid(86_400_000), milliseconds.rem_euclid(86_400_000));

@@ -345,6 +345,63 @@ fn a_compacted_topic_is_written_read_scanned_and_watched_by_key() {
 }
 
 #[test]
+fn groups_are_committed_listed_explained_moved_and_deleted() {
+    let broker = Broker::ephemeral();
+    broker.out(&["topic", "create", "orders", "-p", "2"]);
+    broker.produce(&["orders", "-p", "0"], b"a\nb\nc\nd\n");
+    assert!(text(&broker.ctl(&["group", "list"]).stderr).contains("no groups"));
+    broker.out(&["group", "commit", "billing", "orders/0@1"]);
+
+    let line = |args: &[&str]| text(&broker.out(args)).lines().last().unwrap_or_default().to_owned();
+    let listed = line(&["group", "list", "--format", "csv"]);
+    assert!(listed.starts_with("billing,Empty,classic,0,1,3,0,20"), "{listed}");
+    let described = text(&broker.out(&["group", "describe", "billing", "--format", "csv"]));
+    let told: Vec<&str> = described.lines().skip(1).map(|row| &row[..row.len().min(25)]).collect();
+    assert!(told[0].starts_with("billing,orders,0,1,0,4,3,"), "{described}");
+    // What was never committed is neither 0 nor N/A.
+    assert_eq!(told[1], "billing,orders,1,,0,0,,,,", "{described}");
+    let why = text(&broker.out(&["group", "why", "billing"]));
+    assert!(why.starts_with("billing: Empty (lag 3)") && why.contains("nobody is connected"), "{why}");
+
+    let moved = |to: &str| line(&["group", "reset", "billing", "--to", to, "--format", "csv", "--execute"]);
+    let dry = broker.ctl(&["group", "reset", "billing", "--to", "end", "--format", "csv"]);
+    assert_eq!(text(&dry.stdout).lines().last(), Some("billing,orders,0,1,4,3"));
+    assert!(text(&dry.stderr).contains("dry run: skips 3 records, replays 0"), "{}", text(&dry.stderr));
+    assert_eq!(moved("+1"), "billing,orders,0,1,2,1");
+    assert_eq!(moved("-5"), "billing,orders,0,2,0,-2");
+    assert_eq!(moved("99"), "billing,orders,0,0,4,4");
+    assert_eq!(moved("@2020-01-01T00:00"), "billing,orders,0,4,0,-4");
+    assert_eq!(moved("@2090-01-01T00:00"), "billing,orders,0,0,4,4");
+    let other = line(&[
+        "group",
+        "reset",
+        "billing",
+        "--topic",
+        "orders/1",
+        "--to",
+        "start",
+        "--format",
+        "csv",
+        "--execute",
+    ]);
+    assert_eq!(other, "billing,orders,1,,0,");
+
+    assert_eq!(
+        broker.ctl(&["group", "delete", "billing"]).status.code(),
+        Some(2),
+        "it asks, and nobody answers"
+    );
+    broker.out(&["group", "delete", "billing", "--yes"]);
+    let gone = broker.ctl(&["group", "describe", "billing"]);
+    assert_eq!(gone.status.code(), Some(3));
+    broker.out(&["group", "commit", "audit", "orders/0@0"]);
+    let near = broker.ctl(&["group", "why", "audot"]);
+    assert!(text(&near.stderr).contains("did you mean \"audit\"?"), "{}", text(&near.stderr));
+    let unknown = broker.ctl(&["group", "commit", "audit", "nowhere/0@0"]);
+    assert_eq!(unknown.status.code(), Some(3), "{}", text(&unknown.stderr));
+}
+
+#[test]
 fn one_record_is_shown_with_everything_about_it() {
     let broker = Broker::ephemeral();
     broker.produce(&["t", "-k", "key", "-H", "h=v"], b"{\"a\": [1]}\n");

@@ -9,9 +9,15 @@ import (
 	"time"
 )
 
+var libraries = map[string]func(broker string) Client{"franz-go": newFranz, "sarama": newSarama}
+
 func main() {
+	if os.Args[1] == "puppet" {
+		obey(libraries[os.Args[2]](os.Getenv("BROKER")).(Puppet))
+		return
+	}
 	library, wanted := os.Args[1], os.Args[2:]
-	client := map[string]func(string) Client{"franz-go": newFranz, "sarama": newSarama}[library](os.Getenv("BROKER"))
+	client := libraries[library](os.Getenv("BROKER"))
 	if os.Getenv("BROKER_PID") != "" {
 		scenarios = append(scenarios, scenario{"crash", crash})
 	}

@@ -3,6 +3,7 @@
 // same few things in the words of one library each.
 //
 //	clients LIBRARY [SCENARIO...]
+//	clients puppet LIBRARY
 //
 // The broker is at BROKER. If BROKER_PID names a file, it holds the pid of a broker that somebody restarts when it dies.
 package main

@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # Kafka's command line tools through what each client is put through: see tests/clients/run.sh. CLASSPATH leads to them.
-# Those that need a consumer group (kafka-consumer-perf-test, kafka-verifiable-consumer) are left out.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 client=tools
@@ -17,6 +16,7 @@ tool() {
 topics() { tool TopicCommand "$@"; }
 configs() { run kafka.admin.ConfigCommand --bootstrap-server "$BROKER" "$@"; }
 offsets() { tool GetOffsetShell --topic "$@"; }
+groups() { tool consumer.group.ConsumerGroupCommand --group "$@"; }
 send() { tool ConsoleProducer --topic "$@"; }
 read_all() { tool consumer.ConsoleConsumer --partition 0 --offset earliest --timeout-ms 20000 --topic "$@" 2>err; }
 
@@ -113,6 +113,80 @@ scenario_looking() {
     grep -q "\"partition\":\"$1-0\",\"size\":[1-9]" report
     tool TransactionsCommand describe-producers --topic "$1" --partition 0 >report
     equal "$(sed -n 2p report | awk '{print $4}')" 9
+}
+
+# Two console consumers of a group, one after the other, read each line once.
+scenario_console_group() {
+    seq 100 | send "$1"
+    tool consumer.ConsoleConsumer --topic "$1" --group "$1" --from-beginning --max-messages 60 >first 2>err
+    tool consumer.ConsoleConsumer --topic "$1" --group "$1" --from-beginning --max-messages 40 >second 2>err
+    seq 100 >sent
+    cat first second | cmp - sent
+}
+
+# What kafka-consumer-groups says of a group with a member and without one.
+scenario_consumer_groups() {
+    seq 10 | send "$1"
+    tool consumer.ConsoleConsumer --topic "$1" --group "$1" --from-beginning \
+        --consumer-property auto.commit.interval.ms=100 >lines 2>err &
+    local consumer=$!
+    until [ "$(wc -l <lines)" -eq 10 ]; do kill -0 "$consumer" && sleep 0.1; done
+    sleep 0.3
+    tool consumer.group.ConsumerGroupCommand --list >list
+    grep -qx "$1" list
+    groups "$1" --describe --offsets >described
+    equal "$(awk -v topic="$1" '$2 == topic { print $3, $4, $5, $6 }' described)" "0 10 10 0"
+    groups "$1" --describe --members --verbose >described
+    grep -q "console-consumer .* 1 .*$1.*0" described
+    groups "$1" --describe --state >described
+    grep -q 'range *Stable *1' described
+    must_say "Stable" groups "$1" --reset-offsets --topic "$1" --to-earliest --execute
+    kill "$consumer"
+    wait "$consumer" || true
+    must_say "has no active members" groups "$1" --describe --state
+}
+
+# kafka-consumer-groups moves the offsets of a group, and takes them and the group away.
+scenario_consumer_groups_reset() {
+    local begun
+    seq 5 | send "$1"
+    begun=$(date -u +%Y-%m-%dT%H:%M:%S.%3N)
+    seq 6 10 | send "$1"
+    tool consumer.ConsoleConsumer --topic "$1" --group "$1" --from-beginning --max-messages 10 >lines 2>err
+    equal "$(reset_to "$1" --to-earliest --dry-run)" 0
+    equal "$(committed "$1")" 10
+    equal "$(reset_to "$1" --to-offset 3 --execute)" 3
+    equal "$(reset_to "$1" --shift-by 4 --execute)" 7
+    equal "$(reset_to "$1" --to-datetime "$begun" --execute)" 5
+    equal "$(committed "$1")" 5
+    equal "$(reset_to "$1" --to-latest --execute)" 10
+    must_say "Request succeeded" groups "$1" --delete-offsets --topic "$1"
+    equal "$(committed "$1")" ""
+    equal "$(reset_to "$1" --to-earliest --execute)" 0
+    must_say "was successful" groups "$1" --delete
+    must_say "does not exist" groups "$1" --describe
+}
+
+# The new offset that the tool tells.
+reset_to() {
+    groups "$1" --reset-offsets --topic "$@" 2>err | awk -v topic="$1" '$2 == topic { print $4 }'
+}
+
+committed() {
+    groups "$1" --describe --offsets 2>err | awk -v topic="$1" '$2 == topic { print $4 }'
+}
+
+scenario_consumer_perf_test() {
+    seq 20000 | send "$1"
+    tool ConsumerPerformance --topic "$1" --group "$1" --messages 20000 --timeout 30000 >report
+    equal "$(tail -n 1 report | cut -d, -f5 | tr -d ' ')" 20000
+}
+
+scenario_verifiable_consumer() {
+    seq 100 | send "$1"
+    tool VerifiableConsumer --topic "$1" --group-id "$1" --max-messages 100 --reset-policy earliest >report
+    grep -q '"name":"offsets_committed","offsets":.*"offset":100.*"success":true' report
+    equal "$(committed "$1")" 100
 }
 
 # No loss, no duplicate, and order is kept.

@@ -6,12 +6,13 @@
 //! Stream 0 is the connection itself. Replies carry the correlation of their request and may overtake one another.
 //!
 //! Reading order: this file (codes, and what several messages share), `plain` (records one by one), `change` (of a
-//! setting), `request`, `reply`, then for compacted topics `rows` (records by key) and `keyed` (their messages), and
-//! `queue` (single records that several take).
+//! setting), `request`, `reply`, `group` (about consumer groups), then for compacted topics `rows` (records by key) and
+//! `keyed` (their messages), and `queue` (single records that several take).
 //!
 //! Invariant: decoding allocates in proportion to the bytes given, never to a declared count.
 
 mod change;
+mod group;
 mod keyed;
 mod plain;
 mod queue;
@@ -22,6 +23,9 @@ mod rows;
 mod tests;
 
 pub use change::{Change, Op};
+pub use group::{
+    Assigned, Commit, CommitAt, ForgetOffsets, GroupInfo, GroupLine, GroupMember, GroupPosition, Groups,
+};
 pub use keyed::{After, Get, KeyState, Newest, PublishIf, Scan, Scanned, Watch};
 pub use plain::{PlainRecord, PlainRecords, PlainWriter};
 pub use queue::{QueuePart, QueueSettle, QueueTake, Settle, Taken, TakenRecord, TakenWriter};
@@ -56,8 +60,13 @@ pub mod code {
     pub const DELETE_RECORDS: u16 = 0x14;
     pub const ALTER_TOPIC: u16 = 0x15;
     pub const ADD_PARTITIONS: u16 = 0x16;
-    /// Reserved: group offsets (0x20-0x2f).
+    // Consumer groups (0x20-0x2f); the rest is reserved.
     pub const COMMIT: u16 = 0x20;
+    pub const FORGET_OFFSETS: u16 = 0x21;
+    pub const LIST_GROUPS: u16 = 0x22;
+    pub const DESCRIBE_GROUP: u16 = 0x23;
+    pub const DELETE_GROUP: u16 = 0x24;
+    pub const RELEASED: u16 = 0x25;
     // Keyed requests (0x30-0x37) and those of queues (0x38-0x3f); the rest is reserved.
     pub const GET: u16 = 0x30;
     pub const SCAN: u16 = 0x31;
@@ -79,6 +88,10 @@ pub mod code {
     pub const TOPIC: u16 = 0x90;
     pub const TOPICS: u16 = 0x91;
     pub const TRIMMED: u16 = 0x94;
+    pub const EACH: u16 = 0xa0;
+    pub const GROUPS: u16 = 0xa2;
+    pub const GROUP: u16 = 0xa3;
+    pub const ASSIGNED: u16 = 0xa4;
     pub const ROWS: u16 = 0xb0;
     pub const SNAPSHOT_END: u16 = 0xb1;
     pub const VALUES: u16 = 0xb2;
@@ -148,7 +161,7 @@ pub enum Start {
     Offset(i64),
     /// The first record whose timestamp is at or after this, in milliseconds since 1970 (3).
     Timestamp(i64),
-    /// The group's committed offset (4). Reserved.
+    /// The group's committed offset, and where there is none the log start offset (4).
     Committed,
 }
 

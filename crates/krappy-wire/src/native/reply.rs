@@ -1,7 +1,10 @@
 //! What the broker answers.
 
 use super::rows::Tails;
-use super::{Head, KeyState, Level, QueuePart, Rows, Scanned, Taken, code, list, put_list, read_bool};
+use super::{
+    Assigned, GroupInfo, Groups, Head, KeyState, Level, QueuePart, Rows, Scanned, Taken, code, list,
+    put_list, read_bool,
+};
 use crate::codec::{Malformed, Reader, Writer};
 use crate::error::ErrorCode;
 use crate::frame;
@@ -103,6 +106,17 @@ pub enum Reply<'a> {
         /// Whether that record is a deletion.
         deleted: bool,
     },
+    /// Answer to Commit and ForgetOffsets: for each item of the request the number of an [`ErrorCode`].
+    Each {
+        /// In the order of the request; [`ErrorCode::None`]: it went well, durably.
+        errors: Vec<i16>,
+    },
+    /// Answer to ListGroups.
+    Groups(Groups<'a>),
+    /// Answer to DescribeGroup.
+    Group(GroupInfo<'a>),
+    /// Sent to a member of a group without being asked, with the correlation of its registration.
+    Assigned(Assigned),
     /// Answer to QueueTake; without records when none came in time.
     Taken(Taken<'a>),
     /// Answer to QueueSettle: for each record, in the order of the request, an error code or
@@ -307,6 +321,10 @@ impl<'a> Reply<'a> {
             code::CONFLICT => {
                 Reply::Conflict { partition: r.i32()?, offset: r.i64()?, deleted: read_bool(&mut r)? }
             }
+            code::EACH => Reply::Each { errors: list(&mut r, |r| r.i16())? },
+            code::GROUPS => Reply::Groups(Groups::read(&mut r)?),
+            code::GROUP => Reply::Group(GroupInfo::read(&mut r)?),
+            code::ASSIGNED => Reply::Assigned(Assigned::read(&mut r)?),
             code::TAKEN => Reply::Taken(Taken::decode(&mut r)?),
             code::SETTLED => Reply::Settled { results: list(&mut r, |r| r.i16())? },
             code::QUEUE_IS => Reply::QueueIs { parts: list(&mut r, QueuePart::read)? },
@@ -338,6 +356,10 @@ impl<'a> Reply<'a> {
             Reply::Rows(_) => code::ROWS,
             Reply::SnapshotEnd { .. } => code::SNAPSHOT_END,
             Reply::Conflict { .. } => code::CONFLICT,
+            Reply::Each { .. } => code::EACH,
+            Reply::Groups(_) => code::GROUPS,
+            Reply::Group(_) => code::GROUP,
+            Reply::Assigned(_) => code::ASSIGNED,
             Reply::Taken(_) => code::TAKEN,
             Reply::Settled { .. } => code::SETTLED,
             Reply::QueueIs { .. } => code::QUEUE_IS,
@@ -436,6 +458,10 @@ impl<'a> Reply<'a> {
                 out.put_i64(*offset);
                 out.put_u8(u8::from(*deleted));
             }
+            Reply::Each { errors } => put_list(out, errors, |out, error| out.put_i16(*error)),
+            Reply::Groups(page) => page.put(out),
+            Reply::Group(group) => group.put(out),
+            Reply::Assigned(assigned) => assigned.put(out),
             Reply::Taken(taken) => taken.put(out),
             Reply::Settled { results } => put_list(out, results, |out, code| out.put_i16(*code)),
             Reply::QueueIs { parts } => put_list(out, parts, |out, part| part.put(out)),

@@ -1,8 +1,8 @@
 //! What a client may ask.
 
 use super::{
-    Change, Get, Head, Level, PlainRecords, PublishIf, QueueSettle, QueueTake, Scan, Start, Watch, code,
-    read_bool,
+    Change, Commit, ForgetOffsets, Get, Head, Level, PlainRecords, PublishIf, QueueSettle, QueueTake, Scan,
+    Start, Watch, code, read_bool,
 };
 use crate::codec::{Malformed, Reader, Writer};
 use crate::frame;
@@ -38,11 +38,11 @@ pub enum Request<'a> {
     RegisterConsumer {
         /// The topic.
         topic: &'a str,
-        /// Empty: this consumer keeps its own position. Other names are reserved for groups.
+        /// Empty: this consumer keeps its own position. Else the group that the stream becomes a member of.
         group: &'a str,
-        /// One partition, or -1 for all.
+        /// One partition, or -1 for all; in a group -1, and the group shares them out.
         partition: i32,
-        /// Where to begin.
+        /// Where to begin; in a group: where the group has committed nothing.
         start: Start,
     },
     /// Asks for records, waiting up to `max_wait_ms` for at least `min_bytes`. One at a time on a stream.
@@ -113,6 +113,32 @@ pub enum Request<'a> {
         topic: &'a str,
         /// How many it shall have then.
         count: i32,
+    },
+    /// Moves a group.
+    Commit(Commit<'a>),
+    /// Forgets how far a group has come in some partitions.
+    ForgetOffsets(ForgetOffsets<'a>),
+    /// Lists groups by name.
+    ListGroups {
+        /// Only those behind this name; empty: from the first.
+        after: &'a str,
+        /// Most groups of the answer; 0 is no limit but the broker's.
+        limit: u32,
+    },
+    /// Describes one group.
+    DescribeGroup {
+        /// Its name.
+        group: &'a str,
+    },
+    /// Forgets a group that has no members, and how far it has come.
+    DeleteGroup {
+        /// Its name.
+        group: &'a str,
+    },
+    /// A member has stopped reading what it was told to read no longer.
+    Released {
+        /// The number of the message that has told it so.
+        number: u32,
     },
     /// Asks for the newest records of keys. Needs no registration.
     Get(Get<'a>),
@@ -221,6 +247,12 @@ impl<'a> Request<'a> {
                 Request::AlterTopic { topic: r.string()?, changes: Change::read_all(&mut r)? }
             }
             code::ADD_PARTITIONS => Request::AddPartitions { topic: r.string()?, count: r.i32()? },
+            code::COMMIT => Request::Commit(Commit::read(&mut r)?),
+            code::FORGET_OFFSETS => Request::ForgetOffsets(ForgetOffsets::read(&mut r)?),
+            code::LIST_GROUPS => Request::ListGroups { after: r.string()?, limit: r.u32()? },
+            code::DESCRIBE_GROUP => Request::DescribeGroup { group: r.string()? },
+            code::DELETE_GROUP => Request::DeleteGroup { group: r.string()? },
+            code::RELEASED => Request::Released { number: r.u32()? },
             code::GET => Request::Get(Get::read(&mut r)?),
             code::SCAN => Request::Scan(Scan::read(&mut r)?),
             code::WATCH => Request::Watch(Watch::read(&mut r)?),
@@ -257,6 +289,12 @@ impl<'a> Request<'a> {
             Request::DeleteRecords { .. } => code::DELETE_RECORDS,
             Request::AlterTopic { .. } => code::ALTER_TOPIC,
             Request::AddPartitions { .. } => code::ADD_PARTITIONS,
+            Request::Commit(_) => code::COMMIT,
+            Request::ForgetOffsets(_) => code::FORGET_OFFSETS,
+            Request::ListGroups { .. } => code::LIST_GROUPS,
+            Request::DescribeGroup { .. } => code::DESCRIBE_GROUP,
+            Request::DeleteGroup { .. } => code::DELETE_GROUP,
+            Request::Released { .. } => code::RELEASED,
             Request::Get(_) => code::GET,
             Request::Scan(_) => code::SCAN,
             Request::Watch(_) => code::WATCH,
@@ -334,6 +372,14 @@ impl<'a> Request<'a> {
                 out.put_string(topic);
                 out.put_i32(*count);
             }
+            Request::Commit(commit) => commit.put(out),
+            Request::ForgetOffsets(forget) => forget.put(out),
+            Request::ListGroups { after, limit } => {
+                out.put_string(after);
+                out.put_u32(*limit);
+            }
+            Request::DescribeGroup { group } | Request::DeleteGroup { group } => out.put_string(group),
+            Request::Released { number } => out.put_u32(*number),
             Request::Get(get) => get.put(out),
             Request::Scan(scan) => scan.put(out),
             Request::Watch(watch) => watch.put(out),

@@ -89,6 +89,18 @@ fn requests<'a>(w: &'a PlainWriter, keyed: &'a Keyed) -> Vec<Request<'a>> {
             ],
         },
         Request::AddPartitions { topic: "t", count: 7 },
+        Request::Commit(Commit {
+            group: "g",
+            positions: vec![
+                CommitAt { topic: "t", partition: 1, offset: 5, metadata: "" },
+                CommitAt { topic: "u", partition: 0, offset: 0, metadata: "where I was" },
+            ],
+        }),
+        Request::ForgetOffsets(ForgetOffsets { group: "g", partitions: vec![("t", 1), ("u", 0)] }),
+        Request::ListGroups { after: "f", limit: 100 },
+        Request::DescribeGroup { group: "g" },
+        Request::DeleteGroup { group: "g" },
+        Request::Released { number: 3 },
         Request::Get(Get {
             topic: "t",
             partition: -1,
@@ -173,6 +185,25 @@ fn replies(keyed: &Keyed) -> Vec<Reply<'_>> {
     };
     let partition =
         PartitionInfo { log_start: 1, high_watermark: 2, log_end: 3, bytes: 4, segments: 5, fenced: true };
+    let line = GroupLine {
+        name: "g",
+        state: "Stable",
+        kind: "classic",
+        members: 1,
+        topics: 1,
+        lag: 7,
+        last_commit: 1_000,
+        lost: 3,
+    };
+    let position = GroupPosition {
+        topic: "t",
+        partition: 1,
+        offset: 5,
+        metadata: "where I was",
+        committed_at: 1_000,
+        log_start: 0,
+        high_watermark: 12,
+    };
     vec![
         Reply::HelloOk {
             version: 1,
@@ -217,6 +248,24 @@ fn replies(keyed: &Keyed) -> Vec<Reply<'_>> {
         Reply::Rows(keyed.rows.rows()),
         Reply::SnapshotEnd { partition: 1, offset: -1 },
         Reply::Conflict { partition: 1, offset: 6, deleted: true },
+        Reply::Each { errors: vec![0, 3] },
+        Reply::Groups(Groups {
+            groups: vec![line, GroupLine { lag: -1, last_commit: -1, ..line }],
+            more: true,
+        }),
+        Reply::Group(GroupInfo {
+            line,
+            protocol: "range",
+            members: vec![GroupMember {
+                id: "m",
+                instance: "",
+                client: "c",
+                host: "/127.0.0.1",
+                share: vec![("t", 0), ("t", 1)],
+            }],
+            positions: vec![position],
+        }),
+        Reply::Assigned(Assigned { number: 3, release: true, positions: vec![(0, 5), (2, 0)] }),
         Reply::Taken(keyed.taken.records()),
         Reply::Settled { results: vec![0, 121] },
         Reply::QueueIs {
