@@ -1,5 +1,5 @@
-//! What clients of a queue know: which records exist, who was given what until when, and what was answered. Nothing here
-//! looks into the broker, so all of it must hold whatever the broker does.
+//! What clients of a queue know: which records exist, who was given what until when, and what was answered. Nothing
+//! here looks into the broker, so all of it must hold whatever the broker does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
