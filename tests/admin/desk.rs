@@ -45,7 +45,8 @@ impl Desk {
         Desk::with(seed, |_| {})
     }
 
-    fn with(seed: u64, change: impl FnOnce(&mut Config)) -> Desk {
+    /// Both.
+    pub fn with(seed: u64, change: impl FnOnce(&mut Config)) -> Desk {
         let mut config = Config { data_dir: PathBuf::from("/data"), auto_create: false, ..Config::default() };
         change(&mut config);
         let mut desk = Desk {
