@@ -208,7 +208,7 @@ fn from_anybody() -> Vec<Row> {
         rows.push(row(format!("C2 a session timeout of {timeout}"), bytes, 26));
     }
     let protocols =
-        |count: usize| join("new", |j| j.protocols = vec![JoinGroupRequestProtocol::default(); count]);
+        |count: usize| join("new", |j| j.protocols = (0..count).map(|_| Default::default()).collect());
     let metadata = vec![0; 2 << 20];
     let heavy = join("new", |j| j.protocols = vec![JoinGroupRequestProtocol { name: "range", metadata: &metadata }]);
     rows.extend([
@@ -233,7 +233,7 @@ fn commits(pair: &Pair, fenced: &str) -> Vec<Row> {
     let wordy = commit(GROUP, leader, |c| c.topics[0].partitions[0].committed_metadata = Some(&long));
     let full = "x".repeat(4096);
     let just = commit(GROUP, leader, |c| c.topics[0].partitions[0].committed_metadata = Some(&full));
-    let many = vec![OffsetCommitRequestPartition::default(); 100_001];
+    let many: Vec<OffsetCommitRequestPartition<'_>> = (0..100_001).map(|_| Default::default()).collect();
     vec![
         row("C7 a commit of an old generation", commit(GROUP, (pair.generation - 1, leader.1), |_| {}), 22),
         row("C7 a commit of a future generation", commit(GROUP, (pair.generation + 1, leader.1), |_| {}), 22),
