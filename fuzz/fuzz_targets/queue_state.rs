@@ -19,6 +19,9 @@ fuzz_target!(|input: &[u8]| {
     assert!(window.len() <= MOST_OPEN && window.start() <= window.next());
     let written = encode(&window, &topic);
     let (again, _) = decode(&written).expect("it has just been written");
-    assert_eq!((again.start(), again.next(), again.counts()), (window.start(), window.next(), window.counts()));
+    assert_eq!(
+        (again.start(), again.next(), again.counts()),
+        (window.start(), window.next(), window.counts())
+    );
     assert_eq!(encode(&again, &topic), written);
 });
