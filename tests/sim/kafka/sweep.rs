@@ -7,9 +7,9 @@ use super::super::sweep::Swept;
 use super::super::world::{Planned, run_crashed};
 
 /// A seed that is left in peace, and has clients of both languages.
-const SEED: u64 = 36;
+const SEED: u64 = 28;
 /// Operations of each client.
-const OPS: u32 = 30;
+const OPS: u32 = 40;
 
 /// Crashes at every call; one start in `sample` is crashed as well.
 pub fn crash_at_every_call(sample: u64) -> Swept {
