@@ -5,7 +5,8 @@
 
 In each pass each broker starts on an empty folder, is warmed up with a load that does not count, goes through every
 workload and is stopped; who begins changes with each pass. A figure is the median of the passes. The clients are
-Kafka's own kafka-producer-perf-test and kafka-consumer-perf-test, and librdkafka's rdkafka_performance, which `tests/clients/run.sh --install tools`
+Kafka's own kafka-producer-perf-test and kafka-consumer-perf-test, and librdkafka's rdkafka_performance, which
+`tests/clients/run.sh --install tools`
 and `tests/librdkafka/run.sh --install` fetch and build. CPU is what the broker's process used, user and system; memory
 is its VmRSS and VmHWM. --write replaces the tables between the two marks of that file.
 

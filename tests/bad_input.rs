@@ -93,7 +93,7 @@ fn codes() -> Vec<Row> {
         row("N6 code 0xffff", any_frame(0xffff, 0, 99, b""), Want::Error(E::UnknownRequest)),
         row("a reply sent as a request", any_frame(code::PONG, 0, 99, b""), Want::Error(E::UnknownRequest)),
     ];
-    for reserved in [code::COMMIT, 0x2f, 0x34, 0x37, 0x3c, 0x3f] {
+    for reserved in [0x26, 0x2f, 0x34, 0x37, 0x3c, 0x3f] {
         let bytes = any_frame(reserved, 0, 99, b"");
         rows.push(row(format!("reserved code 0x{reserved:02x}"), bytes, Want::Error(E::NotAvailable)));
     }
@@ -305,8 +305,9 @@ fn streams() -> Vec<Row> {
             invalid,
         ),
         row("N5 credit beyond what is held", [&subscribed[..], &credit.repeat(256)].concat(), invalid),
-        row("a group", consume("g", -1, Start::Earliest), Want::Error(E::NotAvailable)),
-        row("a committed position", consume("", -1, Start::Committed), Want::Error(E::NotAvailable)),
+        row("one partition in a group", consume("g", 0, Start::Earliest), invalid),
+        row("an offset in a group", consume("g", -1, Start::Offset(0)), invalid),
+        row("a committed position without a group", consume("", -1, Start::Committed), invalid),
         row(
             "a consumer of partition 1",
             consume("", 1, Start::Earliest),

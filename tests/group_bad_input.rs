@@ -82,10 +82,7 @@ fn join_at_once(group_id: &str, member_id: &str) -> Vec<u8> {
 fn sync(group_id: &str, generation_id: i32, member_id: &str, shares: &[(&str, &[u8])]) -> Vec<u8> {
     let share = |&(member_id, assignment)| SyncGroupRequestAssignment { member_id, assignment };
     let assignments = shares.iter().map(share).collect();
-    request(
-        SyncGroupRequest { group_id, generation_id, member_id, assignments, ..Default::default() },
-        3,
-    )
+    request(SyncGroupRequest { group_id, generation_id, member_id, assignments, ..Default::default() }, 3)
 }
 
 fn heartbeat(group_id: &str, generation_id: i32, member_id: &str) -> Vec<u8> {
@@ -129,7 +126,9 @@ fn errors_of(answer: &Answer<'_>) -> Vec<i16> {
         Answer::Heartbeat(a) => vec![a.error_code],
         Answer::LeaveGroup(a) if a.error_code != 0 => vec![a.error_code],
         Answer::LeaveGroup(a) => a.members.iter().map(|m| m.error_code).collect(),
-        Answer::OffsetCommit(a) => a.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code).collect(),
+        Answer::OffsetCommit(a) => {
+            a.topics.iter().flat_map(|t| &t.partitions).map(|p| p.error_code).collect()
+        }
         Answer::DeleteGroups(a) => a.results.iter().map(|r| r.error_code).collect(),
         other => panic!("{other:?}"),
     }
@@ -207,10 +206,12 @@ fn from_anybody() -> Vec<Row> {
         let bytes = join("new", |j| j.session_timeout_ms = timeout);
         rows.push(row(format!("C2 a session timeout of {timeout}"), bytes, 26));
     }
-    let protocols =
-        |count: usize| join("new", |j| j.protocols = (0..count).map(|_| Default::default()).collect());
+    let protocols = |count: usize| {
+        join("new", |j| j.protocols = (0..count).map(|_| JoinGroupRequestProtocol::default()).collect())
+    };
     let metadata = vec![0; 2 << 20];
-    let heavy = join("new", |j| j.protocols = vec![JoinGroupRequestProtocol { name: "range", metadata: &metadata }]);
+    let heavy =
+        join("new", |j| j.protocols = vec![JoinGroupRequestProtocol { name: "range", metadata: &metadata }]);
     rows.extend([
         row("C3 no protocols", protocols(0), 23),
         row("C3 33 protocols", protocols(33), 23),
@@ -233,7 +234,7 @@ fn commits(pair: &Pair, fenced: &str) -> Vec<Row> {
     let wordy = commit(GROUP, leader, |c| c.topics[0].partitions[0].committed_metadata = Some(&long));
     let full = "x".repeat(4096);
     let just = commit(GROUP, leader, |c| c.topics[0].partitions[0].committed_metadata = Some(&full));
-    let many: Vec<OffsetCommitRequestPartition<'_>> = (0..100_001).map(|_| Default::default()).collect();
+    let many = (0..100_001).map(|_| OffsetCommitRequestPartition::default()).collect();
     vec![
         row("C7 a commit of an old generation", commit(GROUP, (pair.generation - 1, leader.1), |_| {}), 22),
         row("C7 a commit of a future generation", commit(GROUP, (pair.generation + 1, leader.1), |_| {}), 22),
@@ -267,7 +268,8 @@ fn strangers(pair: &Pair, fenced: &str) -> Vec<Row> {
     let generation = pair.generation;
     let as_instance = |member_id| {
         let group_instance_id = Some(INSTANCE);
-        let beat = HeartbeatRequest { group_id: GROUP, generation_id: generation, member_id, group_instance_id };
+        let beat =
+            HeartbeatRequest { group_id: GROUP, generation_id: generation, member_id, group_instance_id };
         request(beat, 3)
     };
     vec![

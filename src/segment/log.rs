@@ -733,7 +733,7 @@ mod tests {
     #[test]
     fn what_somebody_has_not_read_stays_until_it_is_too_much() {
         let mut b = Bench::new();
-        (0..80).for_each(|_| b.append(2));
+        (0..240).for_each(|_| b.append(2));
         b.sync(false);
         let all = b.log.size();
         let wait = |offset, bytes| Some(Wait { offset, bytes });

@@ -120,9 +120,11 @@ pub const INTENDED: &[Reason] = &[
     },
     Reason {
         why: "A topic has the settings that mean something here. Others, about replicas, tiers and files, are unknown, \
-              and so are groups and client metrics. `flush.messages` is 1.",
+              and so are groups and client metrics. `flush.messages` is 1. \
+              Two are krappy's own: `retention.wait.groups` and `retention.wait.bytes`.",
         rows: &[
             row("DescribeConfigs: *settings of a topic", "*.configs[*]", "(there)", "(absent)"),
+            row("DescribeConfigs: *settings of a topic", "*.configs[retention.wait.*]", "(absent)", "(there)"),
             row(
                 "DescribeConfigs: *settings of a topic",
                 "*[flush.messages].value",

@@ -8,7 +8,8 @@ use krappy_wire::codec::Reader;
 use krappy_wire::error::ErrorCode;
 use krappy_wire::frame::{HEAD, Split, split};
 use krappy_wire::native::{
-    After, Body, Change, Get, Head, KeyState, KeysWriter, Level, Newest, Op, PartitionInfo, PlainWriter,
+    After, Assigned, Body, Change, Commit, CommitAt, ForgetOffsets, Get, GroupInfo, GroupLine, GroupMember,
+    GroupPosition, Groups, Head, KeyState, KeysWriter, Level, Newest, Op, PartitionInfo, PlainWriter,
     PublishIf, PublishedPart, QueuePart, QueueSettle, QueueTake, RecordsPart, Reply, Request, RowsWriter,
     Scan, Scanned, Settle, Start, TakenWriter, TopicInfo, TopicSummary, Watch, code,
 };
@@ -243,7 +244,12 @@ fn every_message() -> Vec<(u16, Vec<u8>)> {
     let body = |frame: Vec<u8>| frame[HEAD + 8..].to_vec();
     let requests = requests.iter().map(|m| (m.code(), body(encoded(|out| m.encode(head, out)))));
     let replies = replies.iter().map(|m| (m.code(), body(encoded(|out| m.encode(head, out)))));
-    requests.chain(replies).chain(every_keyed_message()).chain(every_message_of_queues()).collect()
+    requests
+        .chain(replies)
+        .chain(every_keyed_message())
+        .chain(every_message_of_queues())
+        .chain(every_message_of_groups())
+        .collect()
 }
 
 /// The same for the messages of compacted topics.
@@ -336,6 +342,55 @@ fn every_message_of_queues() -> Vec<(u16, Vec<u8>)> {
         Reply::Settled { results: vec![0, 121] },
         Reply::QueueIs { parts: vec![QueuePart { oldest_holder: "me", ..QueuePart::default() }; 2] },
         Reply::Redriven { moved: 3 },
+    ];
+    let head = Head { stream: 1, correlation: 2 };
+    let body = |frame: Vec<u8>| frame[HEAD + 8..].to_vec();
+    let requests = requests.iter().map(|m| (m.code(), body(encoded(|out| m.encode(head, out)))));
+    requests.chain(replies.iter().map(|m| (m.code(), body(encoded(|out| m.encode(head, out)))))).collect()
+}
+
+/// The same for the messages about groups.
+fn every_message_of_groups() -> Vec<(u16, Vec<u8>)> {
+    let at = CommitAt { topic: "t", partition: 1, offset: 5, metadata: "where I was" };
+    let requests = [
+        Request::Commit(Commit { group: "g", positions: vec![at; 2] }),
+        Request::ForgetOffsets(ForgetOffsets { group: "g", partitions: vec![("t", 1), ("u", 0)] }),
+        Request::ListGroups { after: "f", limit: 100 },
+        Request::DescribeGroup { group: "g" },
+        Request::DeleteGroup { group: "g" },
+        Request::Released { number: 3 },
+    ];
+    let line = GroupLine {
+        name: "g",
+        state: "Stable",
+        kind: "consumer",
+        members: 1,
+        topics: 1,
+        lag: 7,
+        last_commit: 1_000,
+        lost: 3,
+    };
+    let share = vec![("t", 0), ("t", 1)];
+    let member = GroupMember { id: "m", instance: "", client: "c", host: "/127.0.0.1", share };
+    let position = GroupPosition {
+        topic: "t",
+        partition: 1,
+        offset: 5,
+        metadata: "where I was",
+        committed_at: 1_000,
+        log_start: 0,
+        high_watermark: 12,
+    };
+    let replies = [
+        Reply::Each { errors: vec![0, 3] },
+        Reply::Groups(Groups { groups: vec![line; 2], more: true }),
+        Reply::Group(GroupInfo {
+            line,
+            protocol: "range",
+            members: vec![member.clone(), member],
+            positions: vec![position; 2],
+        }),
+        Reply::Assigned(Assigned { number: 3, release: true, positions: vec![(0, 5), (2, 0)] }),
     ];
     let head = Head { stream: 1, correlation: 2 };
     let body = |frame: Vec<u8>| frame[HEAD + 8..].to_vec();

@@ -18,7 +18,7 @@ import (
 )
 
 func (f *franz) Can() string {
-	return "range roundrobin cooperative-sticky static consumer commit each async auto groups describe offsets alter" +
+	return "range roundrobin cooperative-sticky static consumer clean none commit each async auto groups describe offsets alter" +
 		" forget delete"
 }
 
@@ -47,8 +47,9 @@ func (f *franz) Join(m *Member) (Joined, error) {
 func (m *franzMember) options() []kgo.Opt {
 	session := time.Duration(number[int64](m.Settings["session"])) * time.Millisecond
 	gone := func(ctx context.Context, client *kgo.Client, lost map[string][]int32) {
-		if m.Settings["commit"] == "auto" {
-			// What the library does by itself for who does not ask to be told.
+		if m.Settings["commit"] != "none" {
+			// What the library does by itself for who does not ask to be told. Also a commit of before may have been
+			// refused while the group was about to share out again.
 			_ = client.CommitUncommittedOffsets(ctx)
 		}
 		m.Taken(lost[m.Settings["topic"]])

@@ -13,7 +13,7 @@ import (
 )
 
 func (s saramaClient) Can() string {
-	return "range roundrobin cooperative-sticky static commit each auto groups describe offsets alter forget delete"
+	return "range roundrobin cooperative-sticky static clean none commit each auto groups describe offsets alter forget delete"
 }
 
 // saramaMember is also the handler that the library calls: each partition has a goroutine.
@@ -83,7 +83,10 @@ func (m *saramaMember) ConsumeClaim(session sarama.ConsumerGroupSession, claim s
 		switch m.Settings["commit"] {
 		case "each":
 			session.MarkMessage(message, "")
-			session.Commit()
+			// A commit is a request, and the library gives up a partition that is behind with its messages.
+			if len(claim.Messages()) == 0 {
+				session.Commit()
+			}
 		case "auto":
 			session.MarkMessage(message, "")
 		}

@@ -54,7 +54,7 @@ def five(it, name, **how):
     for number in range(5):
         members.append(group.join(f"member-{number}", doomed if number == 1 else None, **how))
         group.share(*members)
-    members.pop(3).leave()
+    load = leave_under(load, group, members.pop(3))
     group.share(*members)
     load.stop()
     group.account()
@@ -70,6 +70,17 @@ def five(it, name, **how):
         member.leave()
 
 
+def leave_under(load, group, member):
+    """A member leaves under load, if its library can do that without dropping a record that it has taken."""
+    if "clean" not in member.puppet.can:
+        load.stop()
+        group.read_up()
+        member.leave()
+        return Sender(group)
+    member.leave()
+    return load
+
+
 def cooperative(it, name, **how):
     """Members that come and go take only their share; whoever stays goes on reading the rest."""
     group = Group(it, name)
@@ -77,16 +88,17 @@ def cooperative(it, name, **how):
     load = Sender(group)
     one = group.join("one", assignor="cooperative-sticky", **how)
     group.share(one)
+    alone = len(one.holdings)
     another = group.join("two", assignor="cooperative-sticky", **how)
     group.share(one, another)
     third = group.join("three", assignor="cooperative-sticky", **how)
     group.share(one, another, third)
     settled = {m: set(m.held) for m in (one, another)}
-    third.leave()
+    load = leave_under(load, group, third)
     group.share(one, another)
     for member, before in settled.items():
         assert before <= set(member.held), f"{member.name} had {before} and has {set(member.held)}"
-    assert all(len(held) >= 2 for held in one.holdings), f"the first member held {one.holdings}"
+    assert all(len(held) >= 2 for held in one.holdings[alone:]), f"the first member held {one.holdings}"
     load.stop()
     group.account()
     group.ends_committed()
@@ -95,7 +107,10 @@ def cooperative(it, name, **how):
 
 
 def static(it, name, **how):
-    """A static member that dies and is back within its session has its partitions again, and nobody else notices."""
+    """A static member that is back within its session has its partitions again, and nobody else notices.
+
+    By the older protocol it may have died meanwhile; by the newer one its name is free only when it has left.
+    """
     group = Group(it, name)
     group.send(5)
     homes, members = [], []
@@ -108,6 +123,8 @@ def static(it, name, **how):
     for number in range(2):
         here, other = members[number], members[1 - number]
         mine, quiet = set(here.held), len(other.holdings)
+        if "protocol" in how:
+            here.leave()
         homes[number].kill()
         here.held.clear()
         group.send(5)
@@ -135,18 +152,18 @@ def commits(it, name):
         group.until(f"{who} has read from {first} to the end", lambda: read_by(member) == list(range(first, group.sent[0])))
         return member
 
-    reads("uncommitted", 0, commit="none").leave()
-    assert group.committed() == {}, group.committed()
-    member = reads("uncommitted-again", 0, commit="none")
+    if "none" in can:
+        reads("uncommitted", 0, commit="none").leave()
+        assert group.committed() == {}, group.committed()
     if "commit" in can:
+        member = reads("uncommitted-again", 0, commit="none")
         assert member.ask("commit", 0, 10, "with-words") == ["did"]
         assert member.ask("committed", 0) == ["did", "10", "with-words"]
         member.leave()
         member = reads("from-ten", 10, commit="none")
         assert member.ask("commit", 0, 20, "") == ["did"]
         member.leave()
-        member = reads("from-twenty", 20, commit="none")
-    member.leave()
+        reads("from-twenty", 20, commit="none").leave()
     for how in ("each", "async", "auto"):
         if how in can:
             expected = group.committed().get(0, 0)
@@ -202,7 +219,8 @@ def admin(it, name, **how):
         # The last name is that of kafkajs.
         assert told[2] in (["uniform"] if "protocol" in how else ["range", "RoundRobinAssigner"]), told
     if "offsets" in can:
-        assert offsets(group) == {p: "5:" for p in range(6)}, offsets(group)
+        # Some libraries leave a text of their own.
+        assert {p: at.split(":")[0] for p, at in offsets(group).items()} == dict.fromkeys(range(6), "5"), offsets(group)
     if "alter" in can:
         refused(UNKNOWN_MEMBER_ID, "alter", group.topic, "0=1")
     if "forget" in can:
@@ -244,8 +262,10 @@ def crash(it, name, **how):
     group = Group(it, name)
     group.send(20)
     load = Sender(group)
-    members = [group.join(who, **how) for who in ("one", "two")]
-    group.share(*members)
+    members = []
+    for who in ("one", "two"):
+        members.append(group.join(who, **how))
+        group.share(*members)
     group.until("some is read", lambda: sum(m.count() for m in members) > 200)
     stage.kill_broker()
     before = sum(group.sent)
@@ -259,6 +279,9 @@ def crash(it, name, **how):
         member.leave()
 
 
+# Clients whose scenarios do not run side by side. A member of kafka-python 3.0 may miss the answer to its SyncGroup for
+# good when the threads of its process are busy.
+ONE_BY_ONE = ["kafka-python"]
 NEWER = {"protocol": "consumer"}
 # Name, what is run, what the library must be able to do, how members join.
 SCENARIOS = [
@@ -275,7 +298,7 @@ SCENARIOS = [
     ("group848-admin", admin, {"consumer"}, NEWER),
     ("group848-crash", crash, {"consumer"}, NEWER),
 ]
-# Only when they are named.
+# Only when they are named: they need a broker with short intervals, as docs/TESTING.md says.
 LATER = [name for name, *_ in SCENARIOS if name.startswith("group848")]
 
 
@@ -287,7 +310,7 @@ def attempt(it, client, name, scenario, how):
     except Exception as error:  # any failure at all is one line
         steps = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == __file__]
         words = f"{error!r}".replace("\n", " ")
-        say(f"FAIL {name} run.py:{steps[-1].lineno}: {words}"[:600])
+        say(f"FAIL {name} run.py:{steps[-1].lineno}: {words}"[:3000])
         return False
     say(f"ok {name} {time.monotonic() - begun:.1f}")
     return True
@@ -304,7 +327,7 @@ def main():
     ]
     fine = []
     try:
-        alone = [row for row in chosen if "crash" in row[0]]
+        alone = [row for row in chosen if "crash" in row[0] or client in ONE_BY_ONE]
         with concurrent.futures.ThreadPoolExecutor() as pool:
             beside = [row for row in chosen if row not in alone]
             runs = [pool.submit(attempt, it, client, name, what, how) for name, what, _, how in beside]

@@ -7,7 +7,7 @@ and says what happens, one line each, words divided by single spaces:
     leave NAME                          -> NAME left
     commit NAME PARTITION OFFSET TEXT   -> NAME did, or NAME refused CODE
     committed NAME PARTITION            -> NAME did OFFSET TEXT
-    admin VERB GROUP...                 -> admin did WORD..., or admin refused CODE; the verbs are those of `Group.admin`
+    admin VERB GROUP...                 -> admin did WORD..., or admin refused CODE; verbs are those of `Group.admin`
 
     ready WORD...                       first of all: what the library can do
     NAME + PARTITION...                 the member was given partitions
@@ -191,7 +191,7 @@ class Stage:
         with self.heard:
             done = self.heard.wait_for(lambda: trouble() or question(), PATIENCE)
             assert not trouble(), trouble()
-            assert done, f"not within {PATIENCE} seconds: {what}; {group.members if group else ''}"
+            assert done, f"not within {PATIENCE} seconds: {what}; {group or ''}"
 
     def close(self):
         for puppet in self.puppets:
@@ -256,7 +256,7 @@ class Group:
         self.until(what, lambda: [len(seen) for seen in self.seen] == self.sent)
 
     def share(self, *members):
-        """Waits until they have divided the partitions among them: each to one, and the numbers differ by one at most."""
+        """Waits until they have divided the partitions: each to one, and the numbers differ by one at most."""
 
         def fair():
             held = [p for m in members for p in m.held]
@@ -293,7 +293,9 @@ class Group:
         (future,) = self.stage.broker.list_consumer_group_offsets(asked, request_timeout=5).values()
         try:
             return {p.partition: p.offset for p in future.result(10).topic_partitions if p.offset >= 0}
-        except KafkaException:  # such as a broker that was killed
+        except (KafkaException, TimeoutError):
+            # Such as a broker that was killed. This client may hang for good then, as it does with Apache Kafka, too.
+            self.stage.broker = AdminClient({"bootstrap.servers": BROKER})
             return {}
 
     def watch(self):
@@ -308,6 +310,11 @@ class Group:
         if self.watcher.is_alive():
             self.watcher.join()
         assert not self.wrong, self.wrong
+
+    def __repr__(self):
+        missing = {p: sorted(set(range(sent)) - self.seen[p]) for p, sent in enumerate(self.sent)}
+        missing = {p: offsets[:5] for p, offsets in missing.items() if offsets}
+        return f"sent {self.sent}, not read {missing}, committed {self.committed()}, read {self.members}"
 
     def admin(self, verb, *words):
         """Asks the client's administrator about this group.

@@ -39,7 +39,7 @@ public final class Puppet {
     public static void main(String[] arguments) throws IOException {
         // The newer protocol of groups was a preview before 4.0.
         boolean preview = AppInfoParser.getVersion().startsWith("3.");
-        tell("ready range roundrobin cooperative-sticky static commit each async auto groups describe offsets alter"
+        tell("ready range roundrobin cooperative-sticky static clean none commit each async auto groups describe offsets alter"
                 + " forget delete" + (preview ? "" : " consumer"));
         Map<String, Member> members = new HashMap<>();
         var input = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
@@ -62,6 +62,8 @@ public final class Puppet {
         private final Map<String, String> settings = new HashMap<>();
         private final Set<Integer> partitions = new TreeSet<>();
         private final KafkaConsumer<byte[], byte[]> consumer;
+        /** What was read and is not committed yet. */
+        private Map<TopicPartition, OffsetAndMetadata> waiting = new HashMap<>();
 
         Member(String name, List<String> words) {
             this.name = name;
@@ -125,24 +127,28 @@ public final class Puppet {
                         + new String(record.value(), StandardCharsets.UTF_8));
                 read.put(place(record.partition()), new OffsetAndMetadata(record.offset() + 1));
             }
-            if (read.isEmpty()) {
-                return;
-            }
-            switch (settings.get("commit")) {
-                case "each" -> {
-                    try {
-                        consumer.commitSync(read);
-                        confirmed(read);
-                    } catch (CommitFailedException | RebalanceInProgressException e) {
-                        // The partitions are somebody else's, who reads this again.
-                    }
-                }
-                case "async" -> consumer.commitAsync(read, (offsets, error) -> {
+            if (settings.get("commit").equals("each")) {
+                waiting.putAll(read);
+                commitWaiting();
+            } else if (settings.get("commit").equals("async") && !read.isEmpty()) {
+                consumer.commitAsync(read, (offsets, error) -> {
                     if (error == null) {
                         confirmed(offsets);
                     }
                 });
-                default -> { }
+            }
+        }
+
+        private void commitWaiting() {
+            if (waiting.isEmpty()) {
+                return;
+            }
+            try {
+                consumer.commitSync(waiting);
+                confirmed(waiting);
+                waiting = new HashMap<>();
+            } catch (CommitFailedException | RebalanceInProgressException e) {
+                // Refused while the group shares out again; or the partitions are somebody else's, who reads this again.
             }
         }
 
@@ -175,6 +181,17 @@ public final class Puppet {
 
         @Override
         public void onPartitionsRevoked(Collection<TopicPartition> revoked) {
+            commitWaiting();
+            take(revoked);
+        }
+
+        @Override
+        public void onPartitionsLost(Collection<TopicPartition> lost) {
+            waiting = new HashMap<>();
+            take(lost);
+        }
+
+        private void take(Collection<TopicPartition> revoked) {
             Set<Integer> taken = numbers(revoked);
             taken.retainAll(partitions);
             partitions.removeAll(taken);

@@ -37,8 +37,13 @@ class Member {
         tell(this.name, '=', partition, message.offset, message.value)
         if (commit !== 'each') return
         const offset = `${Number(message.offset) + 1}`
-        await this.consumer.commitOffsets([{ topic, partition, offset }])
-        tell(this.name, '^', partition, offset)
+        try {
+          await this.consumer.commitOffsets([{ topic, partition, offset }])
+          tell(this.name, '^', partition, offset)
+        } catch {
+          // The broker was killed and does not know the member. The next heartbeat finds that out, and joins again;
+          // thrown from here, the error would end the consumer.
+        }
       },
     })
   }
@@ -134,7 +139,7 @@ async function obey(line) {
 
 async function main() {
   await admin.connect()
-  tell('ready roundrobin commit each auto groups describe offsets alter delete')
+  tell('ready roundrobin clean none commit each auto groups describe offsets alter delete')
   readline
     .createInterface({ input: process.stdin })
     .on('line', line => obey(line).catch(error => tell(line.split(' ')[1], 'failed', error)))

@@ -33,9 +33,12 @@ class Member(puppet.Member):
         self.given(p.partition for p in partitions)
 
     def on_revoke(self, _, partitions):
+        # A commit may have been refused while the group was about to share out again.
+        self.commit_read(False)
         self.taken(p.partition for p in partitions)
 
-    on_lost = on_revoke
+    def on_lost(self, _, partitions):
+        self.taken(p.partition for p in partitions)
 
     def on_commit(self, error, partitions):
         if not error:
@@ -47,13 +50,18 @@ class Member(puppet.Member):
             if message.error():
                 raise KafkaException(message.error())
             self.read(message.partition(), message.offset(), message.value())
-        if messages and self.how in ("each", "async"):
-            try:
-                self.consumer.commit(asynchronous=self.how == "async")
-            except KafkaException as error:
-                # After the broker was killed it does not know the member, which joins again.
-                if error.args[0].code() not in PASSING:
-                    raise
+        if messages:
+            self.commit_read(self.how == "async")
+
+    def commit_read(self, asynchronous):
+        if self.how not in ("each", "async"):
+            return
+        try:
+            self.consumer.commit(asynchronous=asynchronous)
+        except KafkaException as error:
+            # Such as a broker that was killed and does not know the member, which joins again.
+            if error.args[0].code() not in PASSING:
+                raise
 
     def commit(self, partition, offset, text):
         self.consumer.commit(offsets=[TopicPartition(self.topic, partition, offset, text)], asynchronous=False)
@@ -115,5 +123,5 @@ def code_of(error):
 if __name__ == "__main__":
     puppet.run(
         Member, administer, code_of, "range", "roundrobin", "cooperative-sticky", "static", "consumer",
-        "commit", "each", "async", "auto", "groups", "describe", "offsets", "alter", "delete",
+        "clean", "none", "commit", "each", "async", "auto", "groups", "describe", "offsets", "alter", "delete",
     )

@@ -1,7 +1,7 @@
 """kafka-python, as a puppet."""
 from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, OffsetAndMetadata, TopicPartition
 from kafka import errors
-from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyPartitionAssignor
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 
@@ -10,7 +10,7 @@ import puppet
 ASSIGNORS = {
     "range": RangePartitionAssignor,
     "roundrobin": RoundRobinPartitionAssignor,
-    "cooperative-sticky": CooperativeStickyPartitionAssignor,
+    "cooperative-sticky": CooperativeStickyAssignor,
 }
 admin = KafkaAdminClient(bootstrap_servers=puppet.BROKER)
 
@@ -29,13 +29,23 @@ class Member(puppet.Member, ConsumerRebalanceListener):
             session_timeout_ms=int(settings["session"]),
             heartbeat_interval_ms=300,
         )
+        # What was read and is not committed yet.
+        self.waiting = {}
         self.consumer.subscribe([self.topic], listener=self)
 
     def on_partitions_assigned(self, assigned):
         self.given(p.partition for p in assigned)
 
     def on_partitions_revoked(self, revoked):
+        # A commit may have been refused while the group was about to share out again. To wait for one from here would
+        # hold up the library's own loop; what is sent is sent before the member joins again.
+        if self.waiting:
+            self.commit_without_waiting(self.waiting)
         self.taken(p.partition for p in revoked)
+
+    def on_partitions_lost(self, lost):
+        self.waiting = {}
+        self.taken(p.partition for p in lost)
 
     def turn(self):
         read = {}
@@ -43,17 +53,25 @@ class Member(puppet.Member, ConsumerRebalanceListener):
             for message in messages:
                 self.read(message.partition, message.offset, message.value)
             read[place] = OffsetAndMetadata(messages[-1].offset + 1, "", -1)
-        if not read:
+        if read and self.how == "each":
+            self.waiting |= read
+            self.commit_waiting()
+        elif read and self.how == "async":
+            self.commit_without_waiting(read)
+
+    def commit_waiting(self):
+        if not self.waiting:
             return
-        told = {place.partition: at.offset for place, at in read.items()}
-        if self.how == "each":
-            try:
-                self.consumer.commit(read)
-            except (errors.CommitFailedError, errors.RebalanceInProgressError):
-                return
-            self.confirmed(told)
-        elif self.how == "async":
-            self.consumer.commit_async(read, lambda _, answer: self.on_commit(told, answer))
+        try:
+            self.consumer.commit(self.waiting)
+        except (errors.CommitFailedError, errors.RebalanceInProgressError):
+            return
+        self.confirmed({place.partition: at.offset for place, at in self.waiting.items()})
+        self.waiting = {}
+
+    def commit_without_waiting(self, offsets):
+        told = {place.partition: at.offset for place, at in offsets.items()}
+        self.consumer.commit_async(offsets, lambda _, answer: self.on_commit(told, answer))
 
     def on_commit(self, told, answer):
         if not isinstance(answer, Exception):
@@ -106,5 +124,5 @@ def code_of(error):
 if __name__ == "__main__":
     puppet.run(
         Member, administer, code_of, "range", "roundrobin", "cooperative-sticky", "static",
-        "commit", "each", "async", "auto", "groups", "describe", "offsets", "alter", "forget", "delete",
+        "clean", "none", "commit", "each", "async", "auto", "groups", "describe", "offsets", "alter", "forget", "delete",
     )
