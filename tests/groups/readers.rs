@@ -73,8 +73,8 @@ impl Readers {
         heard
     }
 
-    /// Whoever was not told of its epoch says what it reads, and who comes to that of the group has nothing left to give
-    /// back.
+    /// Whoever was not told of its epoch says what it reads, and who comes to that of the group has nothing left to
+    /// give back.
     fn check_moves_on(&self, ask: &Heartbeat<'_>, before: Option<i32>, heard: &Heard, honest: bool) {
         let was_told = before.is_none_or(|before| before == ask.epoch);
         if ask.epoch == 0 || (was_told && heard.epoch == ask.epoch) {
