@@ -283,7 +283,8 @@ impl World {
         }
         let answer = arrives.then(|| {
             let ask = self.clients[n].says(full, rude);
-            self.readers.heartbeat(&ask).map_err(|refused| refused.code)
+            let honest = self.clients[n].manners != Manners::Rude;
+            self.readers.heartbeat(&ask, honest).map_err(|refused| refused.code)
         });
         match answer {
             Some(answer) if !lost => self.then(n, late, What::Hear(request, answer)),
@@ -400,7 +401,7 @@ impl World {
             let epoch = if away { GOES_AWAY } else { LEAVES };
             let ask = Heartbeat { epoch, ..client.says(false, None) };
             // It may have been removed already.
-            let heard = self.readers.heartbeat(&ask);
+            let heard = self.readers.heartbeat(&ask, false);
             assert!(
                 heard.is_ok_and(|heard| heard.epoch == epoch)
                     || self.readers.member_epoch(&client.id).is_none()

@@ -2,20 +2,25 @@
 //! members do. What must not be is a panic.
 //!
 //! * A partition is read by one client at a time, except by one that is no member any more and does not know it.
-//! * The epochs of the group and of each member grow.
+//! * The epochs of the group and of each member grow, and whoever comes to a new one has given back what it must.
+//! * Nobody waits longer for a partition than its last reader may take to give it back, or to be taken for dead.
 //! * Nobody is told to read what is not there, or what it does not want.
 //! * Commits are taken in the epoch of the member only.
 
 use std::collections::BTreeMap;
 
 use krappy::groups::assign::{Partitions, TopicId, TopicPartition};
-use krappy::groups::consumer::{Heard, Heartbeat, Refused};
+use krappy::groups::consumer::{Heard, Heartbeat, Refused, TopicShare};
 use krappy::groups::{Groups, Limits, Who};
 use krappy::time::Time;
 use krappy_wire::error::ErrorCode;
 
 /// The one group.
 pub const GROUP: &str = "g";
+
+/// The longest that somebody waits who says that it lives: its last reader is silent until its session ends, or goes on
+/// living and does not give back until its rebalance timeout is over; in the worst case one after the other.
+const LONGEST_WAIT_MS: u64 = 45_000 + 60_000 + 15_000;
 
 /// The group and its observer.
 pub struct Readers {
@@ -27,6 +32,8 @@ pub struct Readers {
     /// The newest epoch that each id was told.
     told: BTreeMap<String, i32>,
     epoch: i32,
+    /// What members are to have and have not, and since when.
+    lacking: BTreeMap<(String, TopicPartition), Time>,
     /// How often somebody began to read a partition, and how many commits were taken.
     pub moves: u64,
     pub committed: u64,
@@ -41,25 +48,69 @@ impl Readers {
             reading: BTreeMap::new(),
             told: BTreeMap::new(),
             epoch: 0,
+            lacking: BTreeMap::new(),
             moves: 0,
             committed: 0,
         }
     }
 
-    /// Sends a heartbeat.
-    pub fn heartbeat(&mut self, ask: &Heartbeat<'_>) -> Result<Heard, Refused> {
+    /// Sends a heartbeat. An honest client reads what it says that it reads.
+    pub fn heartbeat(&mut self, ask: &Heartbeat<'_>, honest: bool) -> Result<Heard, Refused> {
+        let before = self.member_epoch(ask.member);
         let heard = self.groups.consume(ask, &self.topics, self.now);
         self.check();
         if let Ok(heard) = &heard
             && heard.epoch > 0
         {
-            let before = self.told.insert(heard.member.to_string(), heard.epoch).unwrap_or(0);
-            assert!(heard.epoch >= before, "{}: epoch {} after {before}", heard.member, heard.epoch);
+            let told = self.told.insert(heard.member.to_string(), heard.epoch).unwrap_or(0);
+            assert!(heard.epoch >= told, "{}: epoch {} after {told}", heard.member, heard.epoch);
             assert!(ask.epoch <= heard.epoch, "{}: epoch {} after {}", heard.member, heard.epoch, ask.epoch);
             let joins = ask.epoch == 0;
             assert!(!joins || heard.assignment.is_some(), "whoever joins is told everything");
+            self.check_waits(heard);
+            self.check_moves_on(ask, before, heard, honest);
         }
         heard
+    }
+
+    /// Whoever was not told of its epoch says what it reads, and who comes to that of the group has nothing left to
+    /// give back.
+    fn check_moves_on(&self, ask: &Heartbeat<'_>, before: Option<i32>, heard: &Heard, honest: bool) {
+        let was_told = before.is_none_or(|before| before == ask.epoch);
+        if ask.epoch == 0 || (was_told && heard.epoch == ask.epoch) {
+            return;
+        }
+        assert!(was_told || ask.owned.is_some(), "who comes with an old epoch says what it reads");
+        let (has, _) = self.shares(&heard.member);
+        if let Some(owned) = ask.owned.as_ref().filter(|_| honest && heard.epoch == self.epoch) {
+            // What is gone is not told, and whoever still reads it will notice.
+            let there: Partitions = owned.iter().filter(|p| self.is_there(p)).copied().collect();
+            assert!(there.is_subset(&has), "{}: it moves on to epoch {}", heard.member, heard.epoch);
+        }
+    }
+
+    /// Whoever says that it lives does not wait for ever.
+    fn check_waits(&mut self, heard: &Heard) {
+        let (has, target) = self.shares(&heard.member);
+        let lacks: Partitions = target.difference(&has).copied().collect();
+        self.lacking.retain(|(id, partition), _| **id != *heard.member || lacks.contains(partition));
+        for partition in lacks {
+            let since = *self.lacking.entry((heard.member.to_string(), partition)).or_insert(self.now);
+            let most = since.plus_ms(LONGEST_WAIT_MS);
+            assert!(self.now < most, "{} waits for {partition:?} since {since:?}", heard.member);
+        }
+    }
+
+    /// What tools are told that a member has and is to have.
+    fn shares(&self, id: &str) -> (Partitions, Partitions) {
+        let described = self.groups.describe_consumer(GROUP, &self.topics).expect("the group is there");
+        let member = described.members.iter().find(|member| member.member == id);
+        let member = member.expect("whoever is answered is a member");
+        (partitions(&member.assigned), partitions(&member.target))
+    }
+
+    fn is_there(&self, partition: &TopicPartition) -> bool {
+        self.topics.values().any(|(id, count)| *id == partition.topic && partition.number < *count)
     }
 
     /// A member commits.
@@ -138,4 +189,12 @@ impl Readers {
             }
         }
     }
+}
+
+fn partitions(shares: &[TopicShare]) -> Partitions {
+    let of = |share: &TopicShare| {
+        let topic = share.id;
+        share.partitions.clone().into_iter().map(move |number| TopicPartition { topic, number })
+    };
+    shares.iter().flat_map(of).collect()
 }
