@@ -6,8 +6,8 @@
 Three workloads, each on a broker of its own with an empty folder:
 
   storm     1,000 members join one group within ten seconds, as clients do: told an id first, with heartbeats every
-            three seconds by which they learn that they must join again. How many generations that takes, how long after the
-            last arrival all have a share of the same one, and how another group's heartbeats fare meanwhile.
+            three seconds by which they learn that they must join again. How many generations that takes, how long after
+            the last arrival all have a share of the same one, and how another group's heartbeats fare meanwhile.
   offsets   10,000 groups with a committed offset each: memory, and how long a start takes after a stop and a kill.
   commits   64 committers, each with one commit on its way: commits a second, and how long each takes. krappy answers
             when the commit is on disk, Kafka when it is in the system's memory.

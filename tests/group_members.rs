@@ -110,7 +110,7 @@ fn more_members_than_partitions_wait_and_know_it() {
     let broker = broker();
     let mut members: Vec<Member> = (0..4).map(|_| Member::join(&broker, 1)).collect();
     common::eventually("each has one partition", || {
-        let shares: Vec<usize> = members.iter_mut().map(|member| follow(member)).collect();
+        let shares: Vec<usize> = members.iter_mut().map(follow).collect();
         shares == [1, 1, 1, 1]
     });
     let mut fifth = Member::join(&broker, 1);

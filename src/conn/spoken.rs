@@ -20,7 +20,7 @@ pub enum Spoken {
     /// Too few bytes have come.
     Unknown,
     /// The language of krappy's own clients.
-    Native(native::Session),
+    Native(Box<native::Session>),
     /// Kafka's.
     Kafka(Box<kafka::Session>),
     /// HTTP, in a few words.
@@ -143,7 +143,7 @@ fn listen(input: &[u8]) -> Result<Option<Spoken>, Violation> {
     }
     let Some(&[_, _, _, _, high, low]) = input.first_chunk::<TELLING>() else { return Ok(None) };
     match u16::from_be_bytes([high, low]) {
-        frame::MAGIC => Ok(Some(Spoken::Native(native::Session::default()))),
+        frame::MAGIC => Ok(Some(Spoken::Native(Box::default()))),
         key if kafka::is_spoken(key) => Ok(Some(Spoken::Kafka(Box::default()))),
         _ => Err(Violation("this is neither a krappy client nor a Kafka client nor HTTP".into())),
     }

@@ -9,8 +9,8 @@
 # target/release/krappy, or scripts/kafka-oracle.sh for a real Apache Kafka; BROKER_FLAGS are more words for it. Without
 # a CLIENT all of them run; a CLIENT may name scenarios, as in `confluent:crash,large`. Those of consumer groups, whose
 # names begin with `group`, are the same for all clients: groups/run.py. Each scenario prints `ok CLIENT NAME SECONDS`
-# or `FAIL CLIENT NAME REASON`, and the last line is `clients: N passed, M failed`. What the clients need is pinned in the
-# folders beside this file and is installed below target/clients (or CLIENTS_CACHE), never globally.
+# or `FAIL CLIENT NAME REASON`, and the last line is `clients: N passed, M failed`. What the clients need is pinned in
+# the folders beside this file and is installed below target/clients (or CLIENTS_CACHE), never globally.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)

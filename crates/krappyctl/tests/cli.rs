@@ -526,3 +526,26 @@ fn each_benchmark_prints_json_and_leaves_no_topic_behind() {
     assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 0, "files are left behind");
     assert_eq!(broker.out(&["topic", "list", "--json"]), b"[]\n");
 }
+
+#[test]
+fn members_of_a_group_go_on_where_the_last_one_has_stopped() {
+    let broker = Broker::ephemeral();
+    broker.out(&["topic", "create", "jobs", "-p", "2"]);
+    broker.produce(&["jobs", "-p", "0"], b"a\nb\nc\n");
+    let read = |more: &[&str]| {
+        let args = [&["consume", "jobs", "-g", "workers", "-o", "start", "-q"], more].concat();
+        text(&broker.out(&args))
+    };
+    assert_eq!(read(&["-n", "2"]), "a\nb\n");
+    assert_eq!(read(&["-e"]), "c\n");
+    assert_eq!(read(&["-e"]), "");
+    broker.produce(&["jobs", "-p", "1"], b"d\n");
+    assert_eq!(read(&["-n", "1"]), "d\n");
+    let listed = text(&broker.out(&["group", "list", "--format", "csv"]));
+    assert!(listed.contains("workers,Empty,consumer,0,1,0,0,"), "{listed}");
+    broker.out(&["topic", "trim", "jobs", "-p", "0", "--before", "end", "--yes"]);
+    for args in [["-p", "1"], ["-o", "@-1h"], ["-o", "7"]] {
+        let args = [&["consume", "jobs", "-g", "workers"], &args[..]].concat();
+        assert_eq!(broker.ctl(&args).status.code(), Some(2), "{args:?}");
+    }
+}

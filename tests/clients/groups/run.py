@@ -149,7 +149,8 @@ def commits(it, name):
     def reads(who, first, **how):
         """A member that reads from there to the end."""
         member = group.join(who, **how)
-        group.until(f"{who} has read from {first} to the end", lambda: read_by(member) == list(range(first, group.sent[0])))
+        read_all = lambda: read_by(member) == list(range(first, group.sent[0]))
+        group.until(f"{who} has read from {first} to the end", read_all)
         return member
 
     if "none" in can:

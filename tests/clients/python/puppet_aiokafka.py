@@ -119,6 +119,7 @@ def code_of(error):
 
 if __name__ == "__main__":
     puppet.run(
-        Member, administer, code_of, "range", "roundrobin", "static", "clean", "none", "commit", "each", "async", "auto",
+        Member, administer, code_of, "range", "roundrobin", "static", "clean", "none", "commit", "each", "async",
+        "auto",
         "groups", "describe", "offsets",
     )

@@ -124,5 +124,6 @@ def code_of(error):
 if __name__ == "__main__":
     puppet.run(
         Member, administer, code_of, "range", "roundrobin", "cooperative-sticky", "static",
-        "clean", "none", "commit", "each", "async", "auto", "groups", "describe", "offsets", "alter", "forget", "delete",
+        "clean", "none", "commit", "each", "async", "auto", "groups", "describe", "offsets", "alter", "forget",
+        "delete",
     )
