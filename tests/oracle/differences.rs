@@ -124,7 +124,12 @@ pub const INTENDED: &[Reason] = &[
               Two are krappy's own: `retention.wait.groups` and `retention.wait.bytes`.",
         rows: &[
             row("DescribeConfigs: *settings of a topic", "*.configs[*]", "(there)", "(absent)"),
-            row("DescribeConfigs: *settings of a topic", "*.configs[retention.wait.*]", "(absent)", "(there)"),
+            row(
+                "DescribeConfigs: *settings of a topic",
+                "*.configs[retention.wait.*]",
+                "(absent)",
+                "(there)",
+            ),
             row(
                 "DescribeConfigs: *settings of a topic",
                 "*[flush.messages].value",
