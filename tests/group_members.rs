@@ -172,6 +172,10 @@ fn wrong_registrations_are_refused_and_leave_no_stream() {
     }
     let released = client.call(1, &Request::Released { number: 1 });
     assert_eq!(released.error(), Some(ErrorCode::UnknownStream));
+    // Whoever was a member once must not believe that it has committed.
+    let at = CommitAt { topic: TOPIC, partition: 0, offset: 1, metadata: "" };
+    let committed = client.call(1, &Request::Commit(Commit { group: "", positions: vec![at] }));
+    assert_eq!(committed.error(), Some(ErrorCode::UnknownStream));
     client.consume_from(1, TOPIC, Start::Earliest);
     let released = client.call(1, &Request::Released { number: 1 });
     assert_eq!(released.error(), Some(ErrorCode::InvalidRequest));

@@ -97,6 +97,10 @@ impl Session {
         };
         let positions = commit.positions.iter().map(position).collect();
         let Some(membership) = self.membership(head.stream) else {
+            // Only a member leaves out the name of its group: this one is a member no more.
+            if commit.group.is_empty() {
+                return Err(unknown_stream(head.stream));
+            }
             let who = Who { member: "", instance: None, generation: -1 };
             return Ok(Request::Group(GroupRequest::Commit { group: commit.group, who, positions }));
         };
