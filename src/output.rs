@@ -54,6 +54,10 @@ impl Output {
         if self.tail.len() >= GATHERED {
             self.queue_tail();
         }
+        if self.tail.capacity() == 0 {
+            // A buffer that doubles from 8 bytes is moved six times by the replies of one turn.
+            self.tail.reserve(KEPT);
+        }
         &mut self.tail
     }
 

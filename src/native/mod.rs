@@ -15,7 +15,7 @@ pub mod queue;
 pub mod stream;
 pub mod watch;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use krappy_wire::codec::Malformed;
 use krappy_wire::error::ErrorCode;
@@ -40,7 +40,7 @@ const FETCH: u64 = 1 << 63;
 /// The state of the native language on one connection.
 #[derive(Debug, Default)]
 pub struct Session {
-    streams: HashMap<u32, Stream>,
+    streams: BTreeMap<u32, Stream>,
     /// Streams that want to issue a fetch.
     ready: VecDeque<u32>,
     /// Stream of each fetch under way; none once the stream has closed.
