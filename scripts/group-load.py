@@ -107,7 +107,8 @@ class Reader:
         for _ in range(self.number(">i")):
             members.append(self.text())
             self.text()
-            self.at += self.number(">i")
+            size = self.number(">i")
+            self.at += size
         return error, generation, leader, member, members
 
 
@@ -252,10 +253,11 @@ class Storm:
                 sys.exit(f"{sum(v is not None for v in self.settled.values())} of {count} have a share")
 
 
-def pulse(address, stop, results):
+def pulse(address, settled, stop, results):
     """Another group's heartbeats, every few milliseconds, from a process of its own."""
     wire, seen = Wire(address), []
     request = heartbeat_request("steady", *wire.settle("steady"))
+    settled.set()
     while not stop.is_set():
         begun = time.perf_counter()
         wire.ask(request)
@@ -266,9 +268,11 @@ def pulse(address, stop, results):
 
 def pulsed(address, work):
     """What `work` gives, and how long each heartbeat of another group took meanwhile."""
-    stop, results = multiprocessing.Event(), multiprocessing.Queue()
-    process = multiprocessing.Process(target=pulse, args=(address, stop, results), daemon=True)
+    settled, stop, results = multiprocessing.Event(), multiprocessing.Event(), multiprocessing.Queue()
+    process = multiprocessing.Process(target=pulse, args=(address, settled, stop, results), daemon=True)
     process.start()
+    if not settled.wait(PATIENCE):
+        sys.exit("the other group does not settle")
     got = work()
     stop.set()
     seen = results.get(timeout=PATIENCE)
