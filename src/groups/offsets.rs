@@ -53,8 +53,9 @@ pub struct Change {
     pub position: Option<Position>,
 }
 
-/// The positions of one group, by topic and number.
-type OfGroup = BTreeMap<Box<str>, BTreeMap<i32, Position>>;
+/// The positions of one group, by topic and number: sorted, because a tree keeps room for eleven of everything, and
+/// most groups have one topic with a few partitions.
+type OfGroup = Vec<(Box<str>, Vec<(i32, Position)>)>;
 
 /// The positions of all groups.
 #[derive(Debug, Default)]
@@ -74,22 +75,33 @@ impl Offsets {
 
     fn put(&mut self, group: &str, topic: &str, partition: i32, position: Position) {
         if !self.groups.contains_key(group) {
-            self.groups.insert(group.into(), BTreeMap::new());
+            self.groups.insert(group.into(), Vec::new());
         }
         let topics = self.groups.get_mut(group).expect("it is there now");
-        if !topics.contains_key(topic) {
-            topics.insert(topic.into(), BTreeMap::new());
+        let at = find_topic(topics, topic).unwrap_or_else(|at| {
+            insert(topics, at, (topic.into(), Vec::new()));
+            at
+        });
+        let partitions = &mut topics[at].1;
+        match find_partition(partitions, partition) {
+            Ok(at) => partitions[at].1 = position,
+            Err(at) => {
+                insert(partitions, at, (partition, position));
+                self.count += 1;
+            }
         }
-        let before = topics.get_mut(topic).expect("it is there now").insert(partition, position);
-        self.count += usize::from(before.is_none());
     }
 
     fn remove(&mut self, group: &str, topic: &str, partition: i32) {
         let Some(topics) = self.groups.get_mut(group) else { return };
-        let Some(partitions) = topics.get_mut(topic) else { return };
-        self.count -= usize::from(partitions.remove(&partition).is_some());
+        let Ok(at) = find_topic(topics, topic) else { return };
+        let partitions = &mut topics[at].1;
+        if let Ok(at) = find_partition(partitions, partition) {
+            partitions.remove(at);
+            self.count -= 1;
+        }
         if partitions.is_empty() {
-            topics.remove(topic);
+            topics.remove(at);
         }
         if topics.is_empty() {
             self.groups.remove(group);
@@ -98,21 +110,24 @@ impl Offsets {
 
     /// How far a group has come in a partition.
     pub fn get(&self, group: &str, topic: &str, partition: i32) -> Option<&Position> {
-        self.groups.get(group)?.get(topic)?.get(&partition)
+        let topics = self.groups.get(group)?;
+        let partitions = &topics[find_topic(topics, topic).ok()?].1;
+        Some(&partitions[find_partition(partitions, partition).ok()?].1)
     }
 
     /// All positions of a group, by topic and number.
     pub fn of_group(&self, group: &str) -> impl Iterator<Item = (&str, i32, &Position)> {
         let topics = self.groups.get(group).into_iter().flatten();
         topics.flat_map(|(topic, partitions)| {
-            partitions.iter().map(move |(&number, at)| (&**topic, number, at))
+            partitions.iter().map(move |(number, at)| (&**topic, *number, at))
         })
     }
 
     /// All positions in a topic: group and number.
     pub fn in_topic(&self, topic: &str) -> impl Iterator<Item = (&str, i32, &Position)> {
         self.groups.iter().flat_map(move |(group, topics)| {
-            topics.get(topic).into_iter().flatten().map(move |(&number, at)| (&**group, number, at))
+            let partitions = find_topic(topics, topic).map_or(&[][..], |at| &topics[at].1);
+            partitions.iter().map(move |(number, at)| (&**group, *number, at))
         })
     }
 
@@ -142,6 +157,22 @@ impl Offsets {
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
+}
+
+fn find_topic(topics: &OfGroup, topic: &str) -> Result<usize, usize> {
+    topics.binary_search_by(|(name, _)| (**name).cmp(topic))
+}
+
+fn find_partition(partitions: &[(i32, Position)], partition: i32) -> Result<usize, usize> {
+    partitions.binary_search_by_key(&partition, |(number, _)| *number)
+}
+
+/// Inserts, and makes room for no more than the first.
+fn insert<T>(into: &mut Vec<T>, at: usize, item: T) {
+    if into.is_empty() {
+        into.reserve_exact(1);
+    }
+    into.insert(at, item);
 }
 
 impl Change {
