@@ -6,6 +6,7 @@ mod admin {
     pub mod alter_sweep;
     pub mod desk;
     pub mod epochs;
+    pub mod groups;
     pub mod positions;
     pub mod topics;
 }

@@ -7,7 +7,7 @@
 //! Invariants: nothing is said about offsets before all of them are loaded; commits are applied in the order of the
 //! log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::acks::OURSELVES;
 use super::catalog::State;
@@ -100,6 +100,15 @@ impl Coordinator {
     /// Whether it is known how far groups have come.
     pub fn is_loaded(&self) -> bool {
         self.state == Loading::Done
+    }
+
+    /// Where a group has positions, or will have them when what is under way is durable: whoever forgets one has to
+    /// forget that, too.
+    fn committed<'a>(&'a self, group: &'a str) -> BTreeSet<(&'a str, i32)> {
+        let pending = self.pending.values().flat_map(|pending| &pending.changes);
+        let pending = pending.filter(|change| change.group == group && change.position.is_some());
+        let durable = self.offsets.of_group(group).map(|(topic, number, _)| (topic, number));
+        durable.chain(pending.map(|change| (&*change.topic, change.partition))).collect()
     }
 
     /// When [`Broker::tick_groups`] has something to do.
@@ -273,8 +282,8 @@ impl Broker {
             return Ok(());
         }
         let topic = self.offsets_topic()?;
-        let forget = |(topic, partition, _): (&str, i32, &Position)| forgotten(group, topic, partition);
-        let changes = self.coordinator.offsets.of_group(group).map(forget).collect();
+        let forget = |(topic, partition): &(&str, i32)| forgotten(group, topic, *partition);
+        let changes = self.coordinator.committed(group).iter().map(forget).collect();
         self.write_changes(topic, Pending { changes, then: Then::Result(to) }, now)?;
         // From here on it is gone for everybody who joins; if its offsets cannot be deleted it comes back without
         // members.
@@ -303,12 +312,11 @@ impl Broker {
             if subscribed.contains(topic) { Err(ErrorCode::GroupSubscribedToTopic) } else { Ok(()) }
         };
         let results: Vec<_> = partitions.iter().map(check).collect();
+        let committed = self.coordinator.committed(group);
         let changes = partitions
             .iter()
             .zip(&results)
-            .filter(|((topic, number), result)| {
-                result.is_ok() && self.coordinator.offsets.get(group, topic, *number).is_some()
-            })
+            .filter(|(position, result)| result.is_ok() && committed.contains(position))
             .map(|((topic, number), _)| forgotten(group, topic, *number))
             .collect();
         self.write_changes(topic, Pending { changes, then: Then::Each(to, results) }, now)
