@@ -17,11 +17,11 @@
 //! This module knows batches and files, and nothing of topics, clients or settings tables. `docs/FORMATS.md` has every
 //! byte of every file.
 //!
-//! Read in this order: [`log`] (append, roll, retention), [`read`], [`sync`] (what workers do and why it is durable),
-//! [`segment`] and [`index`] (finding an offset), [`mark`] and [`epochs`], then [`recover`] with [`zones`], [`settle`]
-//! and [`survey`], which is what all the rest makes possible. The cleaner of compacted topics is a second story:
-//! [`clean`] (what a worker does), [`judge`] (what may go), [`rewrite`], [`pass`] (when, and which segments) and
-//! [`swap`] (why a crash harms nothing).
+//! Read in this order: [`log`] (append, roll), [`expire`] (retention), [`read`], [`sync`] (what workers do and why it
+//! is durable), [`segment`] and [`index`] (finding an offset), [`mark`] and [`epochs`], then [`recover`] with
+//! [`zones`], [`settle`] and [`survey`], which is what all the rest makes possible. The cleaner of compacted topics is
+//! a second story: [`clean`] (what a worker does), [`judge`] (what may go), [`rewrite`], [`pass`] (when, and which
+//! segments) and [`swap`] (why a crash harms nothing).
 //!
 //! Invariants: what is below the durable offset survives a loss of power; bytes are never served unchecked; what
 //! recovery keeps is a prefix of what was appended; what it cannot keep it sets aside and reports, and destroys
@@ -29,6 +29,7 @@
 
 mod clean;
 pub mod epochs;
+mod expire;
 pub mod index;
 mod judge;
 mod log;
@@ -63,8 +64,9 @@ pub(crate) mod testing;
 
 pub use clean::{Clean, Cleaned, Step as CleanStep, Tally};
 pub use epochs::Epochs;
+pub use expire::Wait;
 pub use judge::Newest;
-pub use log::{AppendError, Appended, Log, LogSettings, Wait};
+pub use log::{AppendError, Appended, Log, LogSettings};
 pub use lookup::Lookup;
 pub use names::{Name, classify, index_name, log_name};
 pub use pass::{CleanSettings, Dirty};
