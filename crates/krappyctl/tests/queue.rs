@@ -54,7 +54,7 @@ fn a_command_that_ends_well_acknowledges_and_one_that_does_not_makes_a_dead_lett
         "read value; test \"$value\" = good && echo \"$KRAPPY_TOPIC/$KRAPPY_PARTITION@$KRAPPY_OFFSET\"";
     let output = broker.ctl(&["queue", "take", "orders", "-g", "g", "-e", "--exec", work]);
     assert_eq!((output.status.code(), lines(&output.stdout)), (Some(1), vec!["orders/0@0".to_owned()]));
-    assert!(text(&output.stderr).contains("the command failed for 5 records"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("the command failed 5 times"), "{}", text(&output.stderr));
 
     let mut letters = Vec::new();
     for _ in 0..200 {

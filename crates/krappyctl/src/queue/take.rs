@@ -73,7 +73,14 @@ pub fn run(session: &Session, args: &Take, out: &mut Out) -> Result<(), Failure>
     signal::check()?;
     match taking.failed {
         0 => Ok(()),
-        n => Err(Failure::new(REFUSED, format!("the command failed for {n} records; they will come again"))),
+        n => Err(Failure::new(
+            REFUSED,
+            format!(
+                "the command failed {n} times; a record that it failed for comes again, or is a dead letter: \
+                 krappyctl queue dlq {}",
+                taking.topic
+            ),
+        )),
     }
 }
 
