@@ -549,3 +549,29 @@ fn members_of_a_group_go_on_where_the_last_one_has_stopped() {
         assert_eq!(broker.ctl(&args).status.code(), Some(2), "{args:?}");
     }
 }
+
+#[test]
+fn who_joins_a_group_does_not_keep_those_who_are_there_from_committing() {
+    let broker = Broker::ephemeral();
+    broker.produce(&["jobs"], b"a\nb\n");
+    let read = ["consume", "jobs", "-g", "workers", "-o", "start", "-q"];
+    let member = || broker.command(&read).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = member();
+    let mut lines = BufReader::new(first.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.by_ref().take(2).collect::<Vec<_>>(), ["a", "b"]);
+    // There is one partition, and it stays where it is.
+    let mut second = member();
+    let joined = || {
+        let listed = text(&broker.out(&["group", "list", "--format", "csv"]));
+        listed.contains("workers,Stable,consumer,2,")
+    };
+    assert!((0..1_000).any(|_| joined()), "both are members");
+    assert!(Command::new("kill").args(["-INT", &first.id().to_string()]).status().unwrap().success());
+    let ended = first.wait_with_output().unwrap();
+    assert_eq!((text(&ended.stderr), ended.status.code()), (String::new(), Some(130)));
+    broker.produce(&["jobs"], b"c\n");
+    let mut lines = BufReader::new(second.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert_eq!(lines.next().unwrap(), "c", "what the first has read was committed");
+    second.kill().unwrap();
+    second.wait().unwrap();
+}
