@@ -155,6 +155,24 @@ fn a_member_reads_from_where_the_group_has_committed() {
 }
 
 #[test]
+fn a_member_commits_after_shares_have_changed_and_after_others_have_come_that_change_nothing_for_it() {
+    let broker = broker();
+    let mut members = vec![Member::join(&broker, 1)];
+    members[0].told();
+    for _ in 0..5 {
+        members.push(Member::join(&broker, 1));
+        common::eventually("nobody has to give back anything", || {
+            let before: Vec<usize> = members.iter_mut().map(follow).collect();
+            before == members.iter_mut().map(follow).collect::<Vec<_>>()
+        });
+        for member in &mut members {
+            let committed = member.commit(0, 1);
+            assert_eq!(committed.reply(), Reply::Each { errors: vec![0] }, "{}", member.name);
+        }
+    }
+}
+
+#[test]
 fn wrong_registrations_are_refused_and_leave_no_stream() {
     let broker = broker();
     let mut client = broker.client();

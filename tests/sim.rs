@@ -10,6 +10,11 @@ mod sim {
     pub mod consumer;
     pub mod content;
     pub mod follower;
+    pub mod groups {
+        pub mod book;
+        pub mod member;
+        pub mod overseer;
+    }
     pub mod history;
     pub mod kafka {
         pub mod asker;
@@ -89,6 +94,9 @@ fn add(sum: &mut Outcome, one: &Outcome) {
     sum.not_ready += one.not_ready;
     sum.cleaned += one.cleaned;
     sum.rots += one.rots;
+    sum.commits += one.commits;
+    sum.rebalances += one.rebalances;
+    sum.deliveries += one.deliveries;
 }
 
 #[test]
@@ -128,6 +136,10 @@ fn no_seed_contradicts_what_is_promised() {
         println!("  KRAPPY_SIM_SEED={seed} cargo test --test sim one_seed -- --nocapture");
     }
     assert!(failed.is_empty(), "{} of {seeds} seeds failed", failed.len());
+    if seeds >= SEEDS {
+        let happened = [sum.commits, sum.rebalances, sum.deliveries];
+        assert!(happened.iter().all(|count| *count > 1_000), "too little has happened: {sum:?}");
+    }
 }
 
 /// Seeds that have found something, and are beyond those that every run goes through.
@@ -200,6 +212,26 @@ fn an_idempotent_record_that_is_appended_twice_after_a_restart_is_noticed() {
 #[test]
 fn a_producer_id_that_is_handed_out_twice_is_noticed() {
     assert!(is_called("not for the first time", Some(Lie::OldBootEpoch), None, 50));
+}
+
+#[test]
+fn a_commit_that_is_confirmed_and_not_synced_is_noticed() {
+    assert!(is_called("is read from", Some(Lie::NoCommitSync), None, 200));
+}
+
+#[test]
+fn a_member_that_begins_one_record_too_far_is_noticed() {
+    assert!(is_called("is read from", Some(Lie::CommitsAhead), None, 100));
+}
+
+#[test]
+fn two_members_that_read_one_partition_are_noticed() {
+    assert!(is_called("at a time", Some(Lie::Clings), None, 100));
+}
+
+#[test]
+fn a_partition_that_nobody_gets_any_more_is_noticed() {
+    assert!(is_called("no end", Some(Lie::Hoards), None, 100));
 }
 
 #[test]

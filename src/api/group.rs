@@ -41,6 +41,14 @@ pub enum GroupRequest<'a> {
         /// The positions.
         positions: Vec<CommitPosition<'a>>,
     },
+    /// To remember how far the group of a stream has come, which is a member of it. Answered with
+    /// [`GroupReply::Each`], when that is durable.
+    CommitStream {
+        /// Where the stream is told what it is to read.
+        slot: u64,
+        /// The positions.
+        positions: Vec<CommitPosition<'a>>,
+    },
     /// How far the group has come. Answered with [`GroupReply::Offsets`].
     Offsets {
         /// The group.
@@ -156,8 +164,6 @@ pub struct GroupLine {
 pub struct Share {
     /// Its name.
     pub member: String,
-    /// The epoch in which it commits.
-    pub epoch: i32,
     /// All of it, and where to begin with what it does not read yet.
     pub positions: Vec<Position>,
 }

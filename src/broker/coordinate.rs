@@ -164,6 +164,9 @@ impl Broker {
             GroupRequest::Commit { group, who, positions } => {
                 return self.commit(to, group, who, &positions, now);
             }
+            GroupRequest::CommitStream { slot, positions } => {
+                return self.commit_as_stream(to, ReplyTo { slot, ..to }, &positions, now);
+            }
             GroupRequest::Offsets { group, member, epoch, partitions } => {
                 let may = groups.may_fetch(group, member, epoch);
                 GroupReply::Offsets(may.map(|()| self.offsets_of(group, partitions)))
@@ -199,7 +202,7 @@ impl Broker {
         Ok(())
     }
 
-    /// Checks who commits and what, and writes what can be kept.
+    /// Checks who commits, and writes what can be kept.
     fn commit(
         &mut self,
         to: ReplyTo,
@@ -213,6 +216,34 @@ impl Broker {
             self.acks.reply(to, Reply::Group(GroupReply::Each(Err(code))));
             return Ok(());
         }
+        self.write_commit(to, topic, group, positions, now)
+    }
+
+    /// The same for a member that is a stream. It needs no epoch: as long as it is a member, nobody else is given what
+    /// it reads before it has said that it does not read it any more.
+    fn commit_as_stream(
+        &mut self,
+        to: ReplyTo,
+        stream: ReplyTo,
+        positions: &[CommitPosition<'_>],
+        now: Now,
+    ) -> Result<(), Hold> {
+        let topic = self.offsets_topic()?;
+        let Some(group) = self.group_of_stream(stream) else {
+            self.acks.reply(to, Reply::Group(GroupReply::Each(Err(ErrorCode::FencedMemberEpoch))));
+            return Ok(());
+        };
+        self.write_commit(to, topic, &group, positions, now)
+    }
+
+    fn write_commit(
+        &mut self,
+        to: ReplyTo,
+        topic: TopicKey,
+        group: &str,
+        positions: &[CommitPosition<'_>],
+        now: Now,
+    ) -> Result<(), Hold> {
         let (mut changes, mut results) =
             (Vec::with_capacity(positions.len()), Vec::with_capacity(positions.len()));
         for position in positions {

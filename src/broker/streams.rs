@@ -64,6 +64,11 @@ impl Broker {
         Ok(())
     }
 
+    /// The group of a stream, as long as it is a member.
+    pub(super) fn group_of_stream(&self, to: ReplyTo) -> Option<String> {
+        self.coordinator.streams.get(&to).map(|stream| stream.group.clone())
+    }
+
     /// Streams are gone, and whoever else waits in these slots.
     pub(super) fn forget_streams(&mut self, slots: RangeInclusive<ReplyTo>, now: Time) {
         let gone: Vec<ReplyTo> = self.coordinator.streams.range(slots.clone()).map(|(to, _)| *to).collect();
@@ -75,11 +80,11 @@ impl Broker {
     pub(super) fn tell_streams(&mut self) {
         for (to, push) in self.coordinator.groups.take_pushes() {
             match push {
-                Push::Assigned { member, epoch, partitions } => {
+                Push::Assigned { member, partitions } => {
                     // One that has hung up in the same turn is not told.
                     let Some(stream) = self.coordinator.streams.get(&to) else { continue };
                     let positions = self.positions_for(stream, &partitions);
-                    let share = Share { member: member.to_string(), epoch, positions };
+                    let share = Share { member: member.to_string(), positions };
                     self.acks.reply(to, Reply::Group(GroupReply::Share(share)));
                 }
                 Push::Fenced => {

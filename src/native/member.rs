@@ -108,8 +108,7 @@ impl Session {
             let message = format!("stream {} is in group {:?}", head.stream, membership.group);
             return Err(Refusal::new(ErrorCode::InvalidRequest, message));
         }
-        let who = Who { member: &membership.id, instance: None, generation: membership.epoch };
-        Ok(Request::Group(GroupRequest::Commit { group: &membership.group, who, positions }))
+        Ok(Request::Group(GroupRequest::CommitStream { slot: membership.slot, positions }))
     }
 
     /// The member has stopped reading what was taken from it.
@@ -156,7 +155,7 @@ impl Session {
             native::Reply::ConsumerRegistered { member: &share.member, positions: Vec::new() }
                 .encode(head, out);
         }
-        membership.tell(share.member, share.epoch);
+        membership.told += 1;
         let told = Assigned { number: membership.told, release, positions };
         native::Reply::Assigned(told).encode(head, out);
         if let Some(fetch) = orphan {

@@ -60,10 +60,6 @@ pub struct Membership {
     pub registration: u32,
     /// Whether the broker has taken the registration.
     pub taken: bool,
-    /// Its name; empty: it has none yet.
-    pub id: String,
-    /// The epoch in which it commits.
-    pub epoch: i32,
     /// How often it was told what it is to read.
     pub told: u32,
 }
@@ -71,13 +67,7 @@ pub struct Membership {
 impl Membership {
     /// Of a consumer that has not been told anything.
     pub fn new(slot: u64, group: &str, registration: u32) -> Self {
-        Self { slot, group: group.into(), registration, taken: false, id: String::new(), epoch: -1, told: 0 }
-    }
-
-    /// It is told what it is to read in this epoch.
-    pub fn tell(&mut self, id: String, epoch: i32) {
-        (self.id, self.epoch) = (id, epoch);
-        self.told += 1;
+        Self { slot, group: group.into(), registration, taken: false, told: 0 }
     }
 }
 

@@ -26,6 +26,11 @@ pub fn topics(disk: &SimDisk, data: &Path) -> Vec<String> {
     entries.into_iter().filter(|e| e.kind == Kind::Dir).map(|e| e.name).collect()
 }
 
+/// Whether the broker keeps a topic for itself, or makes it of the records of another.
+pub fn is_internal(name: &str) -> bool {
+    name.starts_with("__") || name.ends_with(".dlq")
+}
+
 /// The `id=` line of a topic's properties.
 pub fn topic_id(disk: &SimDisk, data: &Path, topic: &str) -> Option<String> {
     let text = disk.raw(&data.join("topics").join(topic).join("topic.properties")).ok()?;

@@ -176,8 +176,9 @@ impl Consumer {
                 continue;
             }
             reader.credit -= part.batches.len() as i64;
-            if let Err(why) = check_part(&self.plan, part, ctx, &mut self.read) {
-                ctx.history.bad(format!("{me}: {why}"));
+            match check_part(&self.plan, part, ctx) {
+                Ok(offsets) => self.read += offsets.len() as u64,
+                Err(why) => ctx.history.bad(format!("{me}: {why}")),
             }
             match ErrorCode::from_number(part.error) {
                 Some(ErrorCode::None) => {}
@@ -251,13 +252,9 @@ impl Consumer {
 }
 
 /// One part of a Records reply: whole batches without a gap, from its position to its end, and nothing that readers
-/// must not see.
-fn check_part(
-    plan: &TopicPlan,
-    part: &RecordsPart<'_>,
-    ctx: &mut Ctx<'_>,
-    read: &mut u64,
-) -> Result<(), String> {
+/// must not see. The offsets of its records.
+pub fn check_part(plan: &TopicPlan, part: &RecordsPart<'_>, ctx: &mut Ctx<'_>) -> Result<Vec<i64>, String> {
+    let mut offsets = Vec::new();
     let holes = plan.promise.cleaned;
     if part.next > part.high_watermark.max(part.position) {
         return Err(format!("was shown records up to {} above {}", part.next, part.high_watermark));
@@ -279,12 +276,12 @@ fn check_part(
                 .ok_or_else(|| format!("the record at {next} is not one that was sent"))?;
             ctx.history.read(plan.topic, part.partition, record.offset, id);
             next = record.offset + 1;
-            *read += 1;
+            offsets.push(record.offset);
         }
         rest = &rest[header.size()..];
     }
     if next == part.next || holes && next < part.next {
-        Ok(())
+        Ok(offsets)
     } else {
         Err(format!("told to go on at {}, read up to {next}", part.next))
     }

@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::audit::Found;
 use super::content::{self, Id};
+use super::groups::book::{Book, Group};
 
 /// What is promised about a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +122,10 @@ pub struct History {
     excused: BTreeSet<(u64, u32)>,
     producer_ids: BTreeSet<i64>,
     logs: BTreeMap<(Topic, i32), Log>,
+    /// What is known of consumer groups.
+    pub groups: Book,
+    /// Where logs have ended when all who write had finished.
+    pub ends: BTreeMap<(Topic, i32), i64>,
     /// Contradictions; empty as long as all is well.
     pub violations: Vec<String>,
     /// Facts that were looked at.
@@ -416,6 +421,9 @@ impl History {
         }
         self.check_order(&name, start, records);
         self.check_conditions(topic, partition, start, records);
+        if let Err(why) = self.groups.audit(topic, partition, found, after) {
+            self.bad(why);
+        }
     }
 
     /// What was there and is not was replaced by a newer record of its key, or is a deletion of what is gone. The newer
@@ -484,6 +492,11 @@ impl History {
                 ));
             }
         }
+    }
+
+    /// Whether a group has committed all that was written.
+    pub fn is_at_end(&self, group: Group) -> bool {
+        self.groups.is_at_end(group, &self.ends)
     }
 
     /// Whether a record of this topic is known to be somewhere.

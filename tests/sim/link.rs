@@ -52,10 +52,16 @@ pub trait Script {
     fn reply(&mut self, _head: Head, _reply: Reply<'_>, _link: &mut Link, _ctx: &mut Ctx<'_>) {}
     /// The connection has ended; a new one comes when the client acts again.
     fn lost(&mut self, ctx: &mut Ctx<'_>);
+    /// The server has closed the connection; what it has written before may still be on its way.
+    fn hung_up(&mut self, _history: &mut History) {}
     /// Whether it has done all that it wanted, and nothing is open.
     fn finished(&self) -> bool;
     /// Whether something of it is open that must come to an end once nothing goes wrong any more.
     fn must_finish(&self) -> bool {
+        false
+    }
+    /// Whether it has to come to the end of what all others have written, and so is the last to finish.
+    fn is_last(&self) -> bool {
         false
     }
     /// The topic that all publishes of its connections go to.

@@ -54,6 +54,8 @@ pub struct Plan {
     pub swappers: u32,
     /// Kafka clients.
     pub kafka: KafkaPlan,
+    /// Consumer groups.
+    pub groups: Vec<GroupPlan>,
     /// Operations of each client.
     pub ops: u32,
 }
@@ -79,6 +81,26 @@ impl KafkaPlan {
             fetchers: 1 + rng.below(2) as u32,
             askers: rng.below(2) as u32,
         }
+    }
+}
+
+/// A consumer group. One seed in five has one or two.
+pub struct GroupPlan {
+    pub name: &'static str,
+    pub members: u32,
+    /// Where nothing was committed, its members begin at the end.
+    pub from_end: bool,
+}
+
+impl GroupPlan {
+    fn all(seed: u64) -> Vec<GroupPlan> {
+        let rng = &mut Rng::new(seed ^ 0x6772_6f75_7073);
+        if rng.below(5) > 0 {
+            return Vec::new();
+        }
+        let names = ["readers", "others"].into_iter().take(1 + rng.below(2) as usize);
+        let group = |name| GroupPlan { name, members: 1 + rng.below(3) as u32, from_end: rng.below(5) == 0 };
+        names.map(group).collect()
     }
 }
 
@@ -116,6 +138,7 @@ impl Plan {
             consumers: 1 + rng.below(3) as u32,
             rude: rng.below(3) as u32,
             kafka: KafkaPlan::new(seed),
+            groups: GroupPlan::all(seed),
             ops: 10 + rng.below(40) as u32,
         }
     }

@@ -6,7 +6,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use krappy::disk::{Disk, Entry, File, Map, Open, Space};
-use krappy_wire::batch::{self, Header};
+use krappy_wire::batch::{self, Builder, Header, Records};
+
+/// Where the offset is in the record of a commit, behind the version.
+const IN_COMMIT: std::ops::Range<usize> = 2..10;
 
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +31,14 @@ pub enum Lie {
     NoProducers,
     /// The boot epoch is not written again after the first start.
     OldBootEpoch,
+    /// Syncs of how far groups have come are reported as done without having been made.
+    NoCommitSync,
+    /// How far groups have come is written down as one record further.
+    CommitsAhead,
+    /// Not the disk lies, but members of groups: they say that they have given back a partition, and read on.
+    Clings,
+    /// They do not give back what is taken from them, and read no more, as if a rebalance never ended.
+    Hoards,
 }
 
 impl Lie {
@@ -36,14 +47,20 @@ impl Lie {
         let is = |extension: &str| path.extension().is_some_and(|e| e == extension);
         match self {
             Lie::NoSync | Lie::LateWrite => is("log"),
+            Lie::NoCommitSync | Lie::CommitsAhead => is("log") && of_topic(path, "__consumer_offsets"),
             Lie::NoManifestSync => {
                 path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("MANIFEST-"))
             }
             Lie::NoRunSync => is("run"),
             Lie::NoProducers => is("log") || path.ends_with("producers.tmp"),
-            Lie::NoDirSync | Lie::NoViewDirSync | Lie::OldBootEpoch => false,
+            Lie::NoDirSync | Lie::NoViewDirSync | Lie::OldBootEpoch | Lie::Clings | Lie::Hoards => false,
         }
     }
+}
+
+/// Whether a file of a partition is one of this topic.
+fn of_topic(path: &Path, topic: &str) -> bool {
+    path.ancestors().nth(2).is_some_and(|dir| dir.ends_with(topic))
 }
 
 /// A disk that lies.
@@ -138,8 +155,13 @@ impl File for LyingFile {
 
     fn write_at(&self, at: u64, parts: &[IoSlice<'_>]) -> io::Result<()> {
         self.pass_on()?;
-        if self.lie == Lie::NoProducers {
-            let bytes = without_producers(&parts.iter().flat_map(|p| p.to_vec()).collect::<Vec<_>>());
+        let all = || parts.iter().flat_map(|p| p.to_vec()).collect::<Vec<_>>();
+        let instead = match self.lie {
+            Lie::NoProducers => Some(without_producers(&all())),
+            Lie::CommitsAhead => Some(one_further(&all())),
+            _ => None,
+        };
+        if let Some(bytes) = instead {
             return self.within.write_at(at, &[IoSlice::new(&bytes)]);
         }
         if self.lie != Lie::LateWrite {
@@ -155,7 +177,7 @@ impl File for LyingFile {
                 self.within.sync()?;
                 self.pass_on()
             }
-            Lie::NoProducers => self.within.sync(),
+            Lie::NoProducers | Lie::CommitsAhead => self.within.sync(),
             _ => Ok(()),
         }
     }
@@ -182,5 +204,27 @@ fn without_producers(mut bytes: &[u8]) -> Vec<u8> {
         bytes = &bytes[header.size()..];
     }
     out.resize(out.len() + bytes.len(), 0);
+    out
+}
+
+/// Batches of commits, each of which says that its group has come one record further than it has.
+fn one_further(mut bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    while let Ok((header, batch)) = batch::first(bytes) {
+        let mut builder = Builder::open(&mut out, header.base_timestamp);
+        for record in Records::new(batch).expect("commits are not compressed") {
+            let record = record.expect("the broker writes whole records");
+            let mut value = record.value.map(<[u8]>::to_vec);
+            if let Some(offset) = value.as_mut().and_then(|value| value.get_mut(IN_COMMIT)) {
+                let further = i64::from_be_bytes((&*offset).try_into().expect("eight bytes")) + 1;
+                offset.copy_from_slice(&further.to_be_bytes());
+            }
+            let headers = std::iter::empty::<(&[u8], Option<&[u8]>)>();
+            builder.push(&mut out, record.timestamp, record.key, value.as_deref(), headers);
+        }
+        builder.close(&mut out, header.base_offset, header.leader_epoch, None);
+        bytes = &bytes[header.size()..];
+    }
+    out.extend_from_slice(bytes);
     out
 }

@@ -22,6 +22,9 @@ use super::audit;
 use super::churn::{self, Churn};
 use super::consumer::Consumer;
 use super::follower::Follower;
+use super::groups::book::Group;
+use super::groups::member::{Club, Member};
+use super::groups::overseer::Overseer;
 use super::history::{After, History};
 use super::kafka::{self, fetcher::Fetcher, idempotent::Idempotent, plain::Plain, prank::Prank};
 use super::link::{Ctx, Link, Look, Script};
@@ -62,6 +65,10 @@ pub struct Outcome {
     pub not_ready: u64,
     pub cleaned: u64,
     pub rots: u64,
+    /// Of consumer groups: what was confirmed to members, told to them to read, and delivered.
+    pub commits: u64,
+    pub rebalances: u64,
+    pub deliveries: u64,
 }
 
 /// A client with its connection.
@@ -242,6 +249,15 @@ impl World {
             let program = kafka::asker::Asker::new(&plan.topics, ops, ctx);
             scripts.push(Box::new(kafka::client::Client::new(program, None)));
         }
+        for one in &plan.groups {
+            let topic = &plan.topics[any(ctx.rng)];
+            let group = Group { name: one.name, topic: topic.topic, partitions: topic.partitions };
+            let club = Club { group, plan: topic.clone(), from_end: one.from_end };
+            for n in 0..one.members {
+                scripts.push(Box::new(Member::new(n, &club, self.lie, 2 * plan.ops, ctx)));
+            }
+            scripts.push(Box::new(Overseer::new(group, topic.name, plan.ops)));
+        }
         let client = |script| Client { link: Link::default(), script, tapped: Vec::new() };
         self.clients = scripts.into_iter().map(client).collect();
     }
@@ -402,6 +418,7 @@ impl World {
     /// Stops the broker as the poll loop does: drain, sync, close; workers finish what they were given.
     fn stop(&mut self, failed: bool) {
         self.history.note(|| format!("STOP failed {failed}"));
+        self.history.groups.stops();
         let now = self.now;
         let deadline = now.time.plus_ms(self.plan.config.limits.drain_ms);
         self.server.as_mut().expect("running").drain(now);
@@ -444,7 +461,11 @@ impl World {
     /// Compares the disk with the history.
     fn audit(&mut self, after: After) {
         let data = self.plan.config.data_dir.clone();
+        self.history.groups.restarted();
         for name in audit::topics(&self.disk, &data) {
+            if audit::is_internal(&name) {
+                continue;
+            }
             let topic = match self.plan.topics.iter().find(|t| t.name == name) {
                 Some(plan) => plan.topic,
                 None => {
@@ -527,18 +548,51 @@ impl World {
 
     /// Whether clients have what they wait for. Those who wait for nothing leave.
     fn is_settled(&mut self) -> bool {
-        let mut settled = true;
-        for client in &mut self.clients {
-            client.script.look_at_logs(&mut self.logs);
-            if client.script.finished() || !client.script.must_finish() {
-                client.link.leave();
+        let (mut settled, mut all_is_written) = (true, true);
+        for n in 0..self.clients.len() {
+            let Client { link, script, .. } = &mut self.clients[n];
+            script.look_at_logs(&mut self.logs);
+            let waits = script.must_finish() && (script.is_last() || !script.finished());
+            if !waits && link.is_open() {
+                link.leave();
+                self.let_know(n);
             }
-            settled &= !client.link.is_open();
+            let Client { link, script, .. } = &self.clients[n];
+            settled &= !waits && !link.is_open();
+            all_is_written &= script.is_last() || !waits && !link.is_open();
+        }
+        if all_is_written && self.history.ends.is_empty() {
+            self.note_ends();
         }
         settled
             && self.server().connections() == 0
             && self.workers.is_idle()
             && self.server().broker().is_idle()
+    }
+
+    /// A client is told that it has left.
+    fn let_know(&mut self, n: usize) {
+        let ctx = &mut Ctx {
+            rng: &mut self.rng,
+            history: &mut self.history,
+            wall: self.now.wall,
+            quiet: self.quiet,
+        };
+        self.clients[n].script.lost(ctx);
+    }
+
+    /// Nobody writes any more: this is what readers have to come to.
+    fn note_ends(&mut self) {
+        let data = &self.plan.config.data_dir;
+        for plan in &self.plan.topics {
+            for partition in 0..plan.partitions {
+                let found = audit::read(&self.disk, data, plan.name, partition, plan.promise.cleaned);
+                match found {
+                    Ok(found) => drop(self.history.ends.insert((plan.topic, partition), found.end)),
+                    Err(why) => self.history.bad(why),
+                }
+            }
+        }
     }
 
     /// Nobody is connected: nothing of anybody may be left.
@@ -683,8 +737,16 @@ impl World {
         for topic in self.plan.topics.iter().filter(|topic| topic.compacted && changed) {
             self.logs.catch_up(topic.name, topic.partitions);
         }
+        for client in &mut self.clients {
+            if client.link.wire.as_ref().is_some_and(|wire| wire.borrow().server_gone()) {
+                client.script.hung_up(&mut self.history);
+            }
+        }
         for n in 0..self.clients.len() {
             self.look_at_answers(n);
+        }
+        if let Err(why) = self.history.groups.end_of_moment() {
+            self.history.bad(why);
         }
     }
 
@@ -791,6 +853,10 @@ impl World {
         self.outcome.facts = self.history.facts;
         self.outcome.records = self.history.known() as u64;
         self.outcome.not_ready = self.history.not_ready;
+        let groups = &self.history.groups;
+        self.outcome.commits = groups.commits;
+        self.outcome.rebalances = groups.rebalances;
+        self.outcome.deliveries = groups.deliveries;
         let found = std::mem::take(&mut self.history.violations);
         if found.is_empty() { Ok(self.outcome) } else { Err(found) }
     }

@@ -79,8 +79,6 @@ pub enum Push {
     Assigned {
         /// Its id.
         member: Arc<str>,
-        /// The epoch with which it commits from now on.
-        epoch: i32,
         /// All of it.
         partitions: Partitions,
     },

@@ -78,8 +78,8 @@ impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
             let Some(partitions) = self.news(number) else { continue };
             let member = self.roster.member(number);
             if let Liveness::Stream(to) = member.liveness {
-                let (id, epoch) = (member.id.clone(), member.epoch);
-                turn.push(to, Push::Assigned { member: id, epoch, partitions });
+                let member = member.id.clone();
+                turn.push(to, Push::Assigned { member, partitions });
             }
         }
     }
