@@ -101,14 +101,15 @@ impl Session {
             if commit.group.is_empty() {
                 return Err(unknown_stream(head.stream));
             }
-            let who = Who { member: "", instance: None, generation: -1 };
+            let who = Who { member: "", instance: None, generation: -1, knows_epochs: true };
             return Ok(Request::Group(GroupRequest::Commit { group: commit.group, who, positions }));
         };
         if !commit.group.is_empty() && commit.group != membership.group {
             let message = format!("stream {} is in group {:?}", head.stream, membership.group);
             return Err(Refusal::new(ErrorCode::InvalidRequest, message));
         }
-        let who = Who { member: &membership.id, instance: None, generation: membership.epoch };
+        let (member, generation) = (&*membership.id, membership.epoch);
+        let who = Who { member, instance: None, generation, knows_epochs: true };
         Ok(Request::Group(GroupRequest::Commit { group: &membership.group, who, positions }))
     }
 
