@@ -23,16 +23,18 @@ oracle:
 	KRAPPY_ORACLE=$(CURDIR)/scripts/kafka-oracle.sh $(if $(RECORD),KRAPPY_ORACLE_RECORD=$(RECORD)) \
 		$(CARGO) test --locked --test oracle
 
-# librdkafka's own tests of a broker: those that pass and are quick, in about two minutes. The first run builds
-# librdkafka, which takes a few minutes more.
+# librdkafka's own tests of a broker: those that pass and are quick, in about two minutes, and then those that have
+# members of groups, by the newer protocol of groups. The first run builds librdkafka, which takes a few minutes more.
 librdkafka:
 	scripts/install-test-deps.sh
 	$(CARGO) build --locked --release --bin krappy
 	tests/librdkafka/run.sh --start "$${CARGO_TARGET_DIR:-target}/release/krappy" $(LIBRDKAFKA)
+	$(if $(LIBRDKAFKA),,$(MAKE) librdkafka LIBRDKAFKA=--consumer-protocol)
 
-# All of them, also those that are expected to fail, which takes some ten minutes.
+# All of them, also those that are expected to fail, which takes some fifteen minutes.
 librdkafka-long:
 	$(MAKE) librdkafka LIBRDKAFKA="--long $(LIBRDKAFKA)"
+	$(MAKE) librdkafka LIBRDKAFKA="--long --consumer-protocol $(LIBRDKAFKA)"
 
 lint:
 	$(CARGO) fmt --all --check

@@ -65,6 +65,8 @@ transaction.state.log.num.partitions=4
 share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
+group.consumer.min.heartbeat.interval.ms=1
+group.consumer.min.session.timeout.ms=1
 group.consumer.migration.policy=disabled
 $(printf '%s\n' "${settings[@]}")
 PROPERTIES

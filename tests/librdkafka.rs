@@ -1,10 +1,12 @@
-//! The list of librdkafka's tests, `tests/librdkafka/expectations`, and the page that tells it, `docs/KAFKA.md`.
+//! The lists of librdkafka's tests, `expectations` and `expectations-consumer` in `tests/librdkafka`, and the page that
+//! tells them, `docs/KAFKA.md`.
 //!
-//! The list says what each test is expected to do; `tests/librdkafka/run.sh` holds the broker to it.
+//! A list says what each test is expected to do; `tests/librdkafka/run.sh` holds the broker to it.
 
 use std::collections::BTreeSet;
 
-const LIST: &str = include_str!("librdkafka/expectations");
+const LISTS: [&str; 2] =
+    [include_str!("librdkafka/expectations"), include_str!("librdkafka/expectations-consumer")];
 const PAGE: &str = include_str!("../docs/KAFKA.md");
 
 /// Longest line of the paragraph of tests that pass.
@@ -20,8 +22,8 @@ struct Row {
     reason: &'static str,
 }
 
-fn rows() -> Vec<Row> {
-    let lines = LIST.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+fn rows(list: &'static str) -> Vec<Row> {
+    let lines = list.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
     lines
         .map(|line| match line.split('|').map(str::trim).collect::<Vec<_>>()[..] {
             [test, scenario, pace, expectation, what, reason] => {
@@ -35,8 +37,9 @@ fn rows() -> Vec<Row> {
 #[test]
 fn every_row_is_one_that_the_script_understands() {
     let mut seen = BTreeSet::new();
-    for Row { test, scenario, pace, expectation, what, reason } in rows() {
-        assert!(seen.insert(test), "{test} is there twice");
+    let rows = LISTS.iter().flat_map(|list| rows(list).into_iter().map(move |row| (list.len(), row)));
+    for (list, Row { test, scenario, pace, expectation, what, reason }) in rows {
+        assert!(seen.insert((list, test)), "{test} is there twice");
         assert!(["default", "noautocreate"].contains(&scenario), "{test}: {scenario}");
         assert!(["short", "long"].contains(&pace), "{test}: {pace}");
         assert!(!what.is_empty(), "{test}: what does it test?");
@@ -44,22 +47,22 @@ fn every_row_is_one_that_the_script_understands() {
             "passes" => assert_eq!(reason, "", "{test} needs no excuse"),
             // Unless something else is in the way, too, the word says it all.
             "groups" | "transactions" => {}
-            "other" | "skips" | "not run" => assert_ne!(reason, "", "{test} needs a reason"),
+            "other" | "varies" | "skips" | "not run" => assert_ne!(reason, "", "{test} needs a reason"),
             unknown => panic!("{test}: {unknown}"),
         }
     }
 }
 
 #[test]
-fn the_page_tells_the_list() {
-    for wanted in [passing(), table()] {
+fn the_page_tells_the_lists() {
+    for wanted in LISTS.iter().flat_map(|list| [passing(list), table(list)]) {
         assert!(PAGE.contains(&wanted), "docs/KAFKA.md has to say:\n{wanted}");
     }
 }
 
 /// The tests that pass, as a paragraph.
-fn passing() -> String {
-    let rows = rows();
+fn passing(list: &'static str) -> String {
+    let rows = rows(list);
     let mut words: Vec<String> =
         rows.iter().filter(|row| row.expectation == "passes").map(|row| format!("`{}`", row.test)).collect();
     let count = words.len();
@@ -77,9 +80,9 @@ fn passing() -> String {
 }
 
 /// The others, as a table.
-fn table() -> String {
+fn table(list: &'static str) -> String {
     let mut text = String::from("| test | what it tests | why it does not pass |\n|---|---|---|\n");
-    for Row { test, expectation, what, reason, .. } in rows() {
+    for Row { test, expectation, what, reason, .. } in rows(list) {
         let why = match (expectation, reason) {
             ("passes", _) => continue,
             ("groups", "") => "needs consumer groups",

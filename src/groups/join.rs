@@ -403,12 +403,14 @@ mod tests {
         let client = room.join(ask(&a));
         assert!(!room.waits(client), "it gets the same answer again");
         room.pass(0);
-        let who = Who { member: &a, instance: None, generation: 1 };
+        let who = Who { member: &a, instance: None, generation: 1, knows_epochs: true };
         room.sync_as(Sync { group: "g", who, protocol_type: None, protocol: None, assignments: vec![] });
         // It joins again, and the other one does not until its time is up.
         let client = room.join(ask(&a));
         room.pass(15_000);
-        room.groups.heartbeat("g", Who { member: &b, instance: None, generation: 1 }, room.now).unwrap_err();
+        room.groups
+            .heartbeat("g", Who { member: &b, instance: None, generation: 1, knows_epochs: true }, room.now)
+            .unwrap_err();
         room.pass(4_999);
         assert!(room.waits(client));
         room.pass(1);

@@ -43,6 +43,8 @@ pub struct Who<'a> {
     pub instance: Option<&'a str>,
     /// The generation that it believes to be in.
     pub generation: i32,
+    /// It knows that some members have an epoch in place of a generation (OffsetCommit from version 9 on).
+    pub knows_epochs: bool,
 }
 
 /// A member wants its share; the leader brings everybody's.

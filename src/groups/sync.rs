@@ -160,7 +160,7 @@ mod tests {
     fn a_sync_that_names_another_protocol_is_refused() {
         let mut room = Room::new();
         let ids = room.completing(1);
-        let who = Who { member: &ids[0], instance: None, generation: 1 };
+        let who = Who { member: &ids[0], instance: None, generation: 1, knows_epochs: true };
         for (protocol_type, protocol) in [(Some("connect"), None), (None, Some("sticky"))] {
             let ask = Sync { group: "g", who, protocol_type, protocol, assignments: Vec::new() };
             let client = room.sync_as(ask);

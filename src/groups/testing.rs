@@ -24,7 +24,7 @@ pub(crate) fn join<'a>(group: &'a str, member: &'a str) -> Join<'a> {
 
 /// Who somebody is, without an instance id.
 pub(crate) fn who(member: &str, generation: i32) -> Who<'_> {
-    Who { member, instance: None, generation }
+    Who { member, instance: None, generation, knows_epochs: true }
 }
 
 /// Groups whose first rebalance waits for nobody, and a clock.

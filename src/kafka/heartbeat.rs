@@ -27,6 +27,7 @@ pub fn ask<'a>(request: HeartbeatRequest<'a>) -> Plan<'a> {
         member: request.member_id,
         instance: request.group_instance_id,
         generation: request.generation_id,
+        knows_epochs: false,
     };
     let heartbeat = GroupRequest::Heartbeat { group: request.group_id, who };
     Plan::ask(vec![Request::Group(heartbeat)], |replies| HeartbeatResponse {

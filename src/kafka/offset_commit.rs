@@ -1,7 +1,8 @@
 //! OffsetCommit, key 8, versions 2 to 9, flexible from 8: a group remembers how far it has come.
 //!
-//! The answer comes when it is on disk. A member says its generation (from version 9 on it may be the member epoch of
-//! the newer kind of group); -1 says that a client outside the group commits, which only works while it has no members.
+//! The answer comes when it is on disk. A member says its generation; from version 9 on it may be the member epoch of
+//! the newer kind of group, whose members are refused before that. -1 says that a client outside the group commits,
+//! which only works while it has no members.
 //!
 //! Left out: `retention_time_ms`. What is committed stays as long as the topic lives.
 
@@ -63,6 +64,7 @@ pub fn ask<'a>(request: OffsetCommitRequest<'a>, version: i16) -> Plan<'a> {
         member: request.member_id,
         instance: request.group_instance_id,
         generation: request.generation_id_or_member_epoch,
+        knows_epochs: version >= 9,
     };
     let (mut positions, mut asked) = (Vec::new(), Vec::with_capacity(request.topics.len()));
     for topic in &request.topics {

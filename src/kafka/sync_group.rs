@@ -51,6 +51,7 @@ pub fn ask<'a>(request: SyncGroupRequest<'a>, version: i16) -> Plan<'a> {
             member: request.member_id,
             instance: request.group_instance_id,
             generation: request.generation_id,
+            knows_epochs: false,
         },
         protocol_type: request.protocol_type,
         protocol: request.protocol_name,

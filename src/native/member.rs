@@ -101,7 +101,7 @@ impl Session {
             if commit.group.is_empty() {
                 return Err(unknown_stream(head.stream));
             }
-            let who = Who { member: "", instance: None, generation: -1 };
+            let who = Who { member: "", instance: None, generation: -1, knows_epochs: true };
             return Ok(Request::Group(GroupRequest::Commit { group: commit.group, who, positions }));
         };
         if !commit.group.is_empty() && commit.group != membership.group {

@@ -5,7 +5,7 @@ use krappy::api::{ErrorCode, Reply, Request};
 
 use super::desk::Desk;
 
-const OUTSIDE: Who<'static> = Who { member: "", instance: None, generation: -1 };
+const OUTSIDE: Who<'static> = Who { member: "", instance: None, generation: -1, knows_epochs: false };
 
 fn commit(partition: i32) -> Request<'static> {
     let position = CommitPosition { topic: "orders", partition, offset: 7, leader_epoch: -1, metadata: "" };

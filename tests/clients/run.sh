@@ -6,7 +6,8 @@
 #   tests/clients/run.sh --install [CLIENT...]           only fetches what the clients need
 #
 # BINARY is started as `BINARY --data-dir DIR --listen 127.0.0.1:PORT` and must print `READY host:port`:
-# target/release/krappy, or scripts/kafka-oracle.sh for a real Apache Kafka; BROKER_FLAGS are more words for it. Without
+# target/release/krappy, or scripts/kafka-oracle.sh for a real Apache Kafka; BROKER_FLAGS are more words for it. Where
+# the broker and not the client says how often members of groups are heard, it is told to be quick about it. Without
 # a CLIENT all of them run; a CLIENT may name scenarios, as in `confluent:crash,large`. Those of consumer groups, whose
 # names begin with `group`, are the same for all clients: groups/run.py. Each scenario prints `ok CLIENT NAME SECONDS`
 # or `FAIL CLIENT NAME REASON`, and the last line is `clients: N passed, M failed`. What the clients need is pinned in
@@ -16,6 +17,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../.." && pwd)
 cache=${CLIENTS_CACHE:-$root/target/clients}
 export CLIENTS_CACHE=$cache
+# In the newer protocol of consumer groups the broker sets the pace.
+pace=(--group-consumer-heartbeat-interval-ms 500 --group-consumer-session-timeout-ms 6000)
 # Seconds that one client may take.
 patience=${CLIENT_SECONDS:-600}
 
@@ -235,8 +238,8 @@ start_broker() {
 supervise() {
     local binary=$1 address=127.0.0.1:0 word pid status
     while [ ! -e "$work/stopping" ]; do
-        exec {output}< <(exec "$binary" --data-dir "$work/data" --listen "$address" ${BROKER_FLAGS:-} \
-            2>>"$work/broker.log")
+        exec {output}< <(exec "$binary" --data-dir "$work/data" --listen "$address" "${pace[@]}" \
+            ${BROKER_FLAGS:-} 2>>"$work/broker.log")
         pid=$!
         read -r -t 60 word address <&"$output" && [ "$word" = READY ] || { kill -9 "$pid" || true; exit 1; }
         echo "$pid" >"$BROKER_PID.new" && mv "$BROKER_PID.new" "$BROKER_PID"

@@ -360,7 +360,7 @@ fn partitions(how: u16) -> Partitions {
 }
 
 fn who<'a>(client: &'a Client, instance: Option<&'a str>) -> Who<'a> {
-    Who { member: &client.id, instance, generation: client.generation }
+    Who { member: &client.id, instance, generation: client.generation, knows_epochs: true }
 }
 
 fn instance(how: u16) -> Option<&'static str> {

@@ -115,7 +115,7 @@ impl Readers {
 
     /// A member commits.
     pub fn commit(&mut self, member: &str, epoch: i32) -> Result<(), ErrorCode> {
-        let who = Who { member, instance: None, generation: epoch };
+        let who = Who { member, instance: None, generation: epoch, knows_epochs: true };
         let result = self.groups.may_commit(GROUP, who, self.now);
         if result.is_ok() {
             let current = self.member_epoch(member);

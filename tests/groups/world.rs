@@ -241,8 +241,12 @@ impl World {
             .map(|m| (m.id.to_string(), format!("{} in {}", m.id, client.generation).into_bytes()))
             .collect();
         let assignments = shares.iter().map(|(id, share)| (id.as_str(), share.as_slice())).collect();
-        let who =
-            Who { member: &client.id, instance: client.instance.as_deref(), generation: client.generation };
+        let who = Who {
+            member: &client.id,
+            instance: client.instance.as_deref(),
+            generation: client.generation,
+            knows_epochs: true,
+        };
         let ask = Sync { group: GROUP, who, protocol_type: Some("consumer"), protocol: None, assignments };
         let waiter = self.witness.sync(&ask);
         self.wait(n, waiter);
@@ -250,7 +254,8 @@ impl World {
 
     fn heartbeat(&mut self, n: usize) {
         let Client { id, instance, generation, session, .. } = &self.clients[n];
-        let who = Who { member: id, instance: instance.as_deref(), generation: *generation };
+        let who =
+            Who { member: id, instance: instance.as_deref(), generation: *generation, knows_epochs: true };
         let every = *session as u64 / 3;
         let commits = self.rng.chance(0.3);
         if commits {
@@ -352,7 +357,12 @@ impl World {
             }
             5 => {
                 let client = &self.clients[n];
-                let who = Who { member: &client.id, instance: None, generation: client.generation - 1 };
+                let who = Who {
+                    member: &client.id,
+                    instance: None,
+                    generation: client.generation - 1,
+                    knows_epochs: true,
+                };
                 self.witness.heartbeat(GROUP, who).unwrap_or_default();
                 self.witness.commit(GROUP, who).unwrap_or_default();
             }
@@ -362,7 +372,8 @@ impl World {
                 // It goes on living, and does not do its part.
                 let client = &self.clients[n];
                 let instance = client.instance.as_deref();
-                let who = Who { member: &client.id, instance, generation: client.generation };
+                let who =
+                    Who { member: &client.id, instance, generation: client.generation, knows_epochs: true };
                 self.witness.heartbeat(GROUP, who).unwrap_or_default();
             }
         }

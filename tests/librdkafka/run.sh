@@ -10,7 +10,8 @@
 #
 # The file `expectations` says what each test is expected to do. Without a NUMBER the tests that it calls short are run,
 # with --long all of them. --idempotent gives every producer idempotence (librdkafka's -P); --kafka is for a broker that
-# has consumer groups and transactions. Each test prints one line:
+# has consumer groups and transactions. --consumer-protocol runs the tests that have members of groups, by the newer
+# protocol of groups (group.protocol=consumer), as the file `expectations-consumer` says. Each test prints one line:
 #
 #   ok librdkafka NAME SECONDS             it ran and passed
 #   expected librdkafka NAME NEED: REASON  it failed, and the file says why
@@ -27,7 +28,7 @@ cache=${CLIENTS_CACHE:-$root/target/clients}
 export CLIENTS_CACHE=$cache
 
 main() {
-    [ $# -gt 0 ] || { sed -n '2,24s/^# \?//p' "$0" >&2 && exit 64; }
+    [ $# -gt 0 ] || { sed -n '2,25s/^# \?//p' "$0" >&2 && exit 64; }
     local home
     home=$cache/librdkafka-$({ cat "$here/Cargo.lock" && declare -f build; } | sha256sum | cut -c1-16)
     [ -e "$home/complete" ] || install "$home"

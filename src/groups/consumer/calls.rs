@@ -170,6 +170,21 @@ mod tests {
     }
 
     #[test]
+    fn a_member_whose_commit_cannot_name_an_epoch_is_told_so() {
+        let mut room = Room::new();
+        room.hear(&join("a"));
+        let older = |member, epoch| Who { knows_epochs: false, ..testing::who(member, epoch) };
+        let mut may = |who| room.groups.may_commit("g", who, room.now);
+        assert_eq!(may(older("a", 1)), Err(ErrorCode::UnsupportedVersion));
+        assert_eq!(may(older("a", 7)), Err(ErrorCode::UnsupportedVersion), "whatever the number is");
+        assert_eq!(may(older("b", 1)), Err(ErrorCode::UnknownMemberId));
+        assert_eq!(may(older("", -1)), Err(ErrorCode::UnknownMemberId));
+        room.groups.known("g", "");
+        room.hear(&beat("a", LEAVES));
+        assert_eq!(room.groups.may_commit("g", older("", -1), room.now), Ok(()));
+    }
+
+    #[test]
     fn whoever_says_who_it_is_when_it_asks_for_offsets_must_be_in_its_epoch() {
         let mut room = Room::new();
         let may = |room: &Room, member, epoch| room.groups.may_fetch("g", member, epoch);

@@ -194,7 +194,11 @@ impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
         if who.generation < 0 && self.len() == 0 {
             return Ok(());
         }
-        self.is_current(who.member, who.generation)
+        let number = self.roster.find(who.member).ok_or(ErrorCode::UnknownMemberId)?;
+        if !who.knows_epochs {
+            return Err(ErrorCode::UnsupportedVersion);
+        }
+        self.is_in_epoch(number, who.generation)
     }
 
     /// Whether somebody may learn how far the group has come: whoever does not say who it is, and members in their
@@ -202,12 +206,15 @@ impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
     pub fn may_fetch(&self, member: Option<&str>, epoch: i32) -> Result<(), ErrorCode> {
         match member {
             None if epoch < 0 => Ok(()),
-            member => self.is_current(member.unwrap_or_default(), epoch),
+            member => {
+                let number =
+                    self.roster.find(member.unwrap_or_default()).ok_or(ErrorCode::UnknownMemberId)?;
+                self.is_in_epoch(number, epoch)
+            }
         }
     }
 
-    fn is_current(&self, member: &str, epoch: i32) -> Result<(), ErrorCode> {
-        let number = self.roster.find(member).ok_or(ErrorCode::UnknownMemberId)?;
+    fn is_in_epoch(&self, number: Number, epoch: i32) -> Result<(), ErrorCode> {
         if self.roster.member(number).epoch == epoch { Ok(()) } else { Err(ErrorCode::StaleMemberEpoch) }
     }
 

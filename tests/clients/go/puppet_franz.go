@@ -159,8 +159,28 @@ func (m *franzMember) Committed(partition int32) (int64, string, error) {
 func (m *franzMember) Leave() error {
 	m.stop()
 	m.ended.Wait()
+	var err error
+	if m.Settings["protocol"] == "consumer" && m.Settings["instance"] != "" {
+		err = m.goAway()
+	}
 	m.client.CloseAllowingRebalance()
-	return nil
+	return err
+}
+
+// goAway lets a static member leave until it comes back. franz-go 1.22 says so without its instance id, which Apache
+// Kafka and krappy refuse as INVALID_REQUEST, so it is said again as the protocol has it.
+func (m *franzMember) goAway() error {
+	request := kmsg.NewPtrConsumerGroupHeartbeatRequest()
+	request.Group, request.MemberEpoch = m.Settings["group"], -2
+	request.MemberID, _ = m.client.GroupMetadata()
+	instance := m.Settings["instance"]
+	request.InstanceID = &instance
+	m.client.LeaveGroup()
+	answer, err := request.RequestWith(context.Background(), m.client)
+	if err != nil {
+		return err
+	}
+	return kerr.ErrorForCode(answer.ErrorCode)
 }
 
 func (f *franz) Administer(verb, group string, words []string) ([]string, error) {

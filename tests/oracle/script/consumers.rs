@@ -10,7 +10,9 @@ use kafka_protocol::messages::offset_commit_request::{
 use kafka_protocol::messages::offset_delete_request::{
     OffsetDeleteRequestPartition, OffsetDeleteRequestTopic,
 };
-use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
+use kafka_protocol::messages::offset_fetch_request::{
+    OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
+};
 use kafka_protocol::messages::{
     ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, DeleteGroupsRequest, DescribeGroupsRequest,
     HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest,
@@ -107,6 +109,10 @@ fn offsets(run: &mut Run) {
     run.ask("a member in another epoch", 9, commit("a", 1));
     run.ask("a stranger in a consumer group", 9, commit("c", 2));
     run.ask("from outside of a consumer group", 9, commit("", -1));
+    run.each("a member in its epoch, as if it were a generation", 2..=8, |_, _| commit("a", 2));
+    run.ask("a member in another epoch, as if it were a generation", 8, commit("a", 1));
+    run.ask("a stranger in a consumer group, with a generation", 8, commit("c", 2));
+    run.ask("from outside of a consumer group, in an older version", 8, commit("", -1));
     let fetch = |member: Option<&str>, epoch| {
         let topic = OffsetFetchRequestTopics::default()
             .with_name(topic_name(TOPIC))
@@ -122,6 +128,15 @@ fn offsets(run: &mut Run) {
     run.ask("a member in another epoch", 9, fetch(Some("a"), 1));
     run.ask("a stranger in a consumer group", 9, fetch(Some("c"), 2));
     run.ask("from outside of a consumer group", 9, fetch(None, -1));
+    run.each("a consumer group, without saying who asks", 1..=8, |_, version| match version {
+        8.. => fetch(None, -1),
+        _ => {
+            let topic = OffsetFetchRequestTopic::default()
+                .with_name(topic_name(TOPIC))
+                .with_partition_indexes(vec![0, 1]);
+            OffsetFetchRequest::default().with_group_id(text(GROUP).into()).with_topics(Some(vec![topic]))
+        }
+    });
 }
 
 fn as_tools_see_it(run: &mut Run) {
