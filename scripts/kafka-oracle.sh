@@ -67,7 +67,6 @@ share.coordinator.state.topic.min.isr=1
 group.initial.rebalance.delay.ms=0
 group.consumer.min.heartbeat.interval.ms=1
 group.consumer.min.session.timeout.ms=1
-group.consumer.migration.policy=disabled
 $(printf '%s\n' "${settings[@]}")
 PROPERTIES
 if [ ! -e "$data/logs/meta.properties" ]; then

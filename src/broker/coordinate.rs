@@ -146,11 +146,11 @@ impl Broker {
         let groups = &mut self.coordinator.groups;
         let reply = match request {
             GroupRequest::Join(join) => {
-                groups.join(to, &join, time);
+                groups.join(to, &join, &Topics(&self.catalog), time);
                 return Ok(());
             }
             GroupRequest::Sync(sync) => {
-                groups.sync(to, &sync, time);
+                groups.sync(to, &sync, &Topics(&self.catalog), time);
                 return Ok(());
             }
             GroupRequest::Heartbeat { group, who } => GroupReply::Result(groups.heartbeat(group, who, time)),

@@ -21,14 +21,6 @@ pub(super) enum Kind<W> {
 }
 
 impl<W: Copy + Ord + Debug> Kind<W> {
-    /// The classic group that this was found to be.
-    pub fn classic(&mut self) -> &mut ClassicGroup<W> {
-        match self {
-            Kind::Classic(group) => group,
-            Kind::Consumer(group) => panic!("{:?} is no classic group", group.name),
-        }
-    }
-
     /// The consumer group that this was found to be.
     pub fn consumer(&mut self) -> &mut ConsumerGroup<W> {
         match self {

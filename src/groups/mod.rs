@@ -22,8 +22,9 @@
 //! `group` holds the machine itself, `roster` and `member` who is in it, `protocols` what they agree on.
 //!
 //! Groups of the newer kind, whose partitions the broker shares out itself, are in [`consumer`]. [`Groups`] is all
-//! groups by name, of both kinds: there is one space of names, and an empty group goes on as one of the kind of whoever
-//! joins it.
+//! groups by name, of both kinds: there is one space of names. An empty group goes on as one of the kind of whoever
+//! joins it, and one with members becomes one of the newer kind with the first member that speaks its protocol, and a
+//! classic one again when the last of these is gone.
 //!
 //! Invariants: every join and every sync is answered exactly once, unless its client hangs up; the generations of a
 //! group only grow; no call does more work than its group is large; time comes in with each call, and whoever calls
@@ -67,7 +68,7 @@ use krappy_wire::error::ErrorCode;
 
 use crate::time::Time;
 use crate::timers::Timers;
-use consumer::Push;
+use consumer::{Push, Topics};
 use kind::Kind;
 use member_id::MemberIds;
 use roster::Number;
@@ -126,22 +127,28 @@ impl<W: Copy + Ord + Debug> Groups<W> {
     }
 
     /// JoinGroup. The answer comes out of [`Self::take_answers`], perhaps at once.
-    pub fn join(&mut self, to: W, ask: &Join<'_>, now: Time) {
+    pub fn join(&mut self, to: W, ask: &Join<'_>, topics: &dyn Topics, now: Time) {
         match self.group_for(ask) {
             Ok(key) => {
                 assert!(!self.waiting.contains_key(&to), "{to:?} waits already");
-                self.with(key, now, |kind, turn| kind.classic().join(to, ask, turn));
+                self.with(key, now, |kind, turn| match kind {
+                    Kind::Classic(group) => group.join(to, ask, turn),
+                    Kind::Consumer(group) => group.join_classic(to, ask, topics, turn),
+                });
             }
             Err(code) => self.answers.push((to, Answer::NotJoined { code, member: ask.member.into() })),
         }
     }
 
     /// SyncGroup. The answer comes out of [`Self::take_answers`], perhaps at once.
-    pub fn sync(&mut self, to: W, ask: &Sync<'_>, now: Time) {
-        match self.find(ask.group, ErrorCode::UnknownMemberId) {
+    pub fn sync(&mut self, to: W, ask: &Sync<'_>, topics: &dyn Topics, now: Time) {
+        match self.find(ask.group) {
             Ok(key) => {
                 assert!(!self.waiting.contains_key(&to), "{to:?} waits already");
-                self.with(key, now, |kind, turn| kind.classic().sync(to, ask, turn));
+                self.with(key, now, |kind, turn| match kind {
+                    Kind::Classic(group) => group.sync(to, ask, turn),
+                    Kind::Consumer(group) => group.sync_classic(to, ask, topics, turn),
+                });
             }
             Err(code) => self.answers.push((to, Answer::NotSynced(code))),
         }
@@ -149,8 +156,11 @@ impl<W: Copy + Ord + Debug> Groups<W> {
 
     /// Heartbeat.
     pub fn heartbeat(&mut self, group: &str, who: Who<'_>, now: Time) -> Result<(), ErrorCode> {
-        let key = self.find(group, ErrorCode::UnknownMemberId)?;
-        self.with(key, now, |kind, turn| kind.classic().heartbeat(who, turn.now))
+        let key = self.find(group)?;
+        self.with(key, now, |kind, turn| match kind {
+            Kind::Classic(group) => group.heartbeat(who, turn.now),
+            Kind::Consumer(group) => group.heartbeat_classic(who, turn),
+        })
     }
 
     /// LeaveGroup: a result for each, in their order.
@@ -160,12 +170,12 @@ impl<W: Copy + Ord + Debug> Groups<W> {
         leavers: &[Leaver<'_>],
         now: Time,
     ) -> Result<Vec<Result<(), ErrorCode>>, ErrorCode> {
-        match self.find(group, ErrorCode::UnknownMemberId) {
-            Ok(key) => Ok(self.with(key, now, |kind, turn| kind.classic().leave(leavers, turn))),
-            Err(ErrorCode::UnknownMemberId) => match self.find_consumer(group) {
-                Some(key) => Ok(self.with(key, now, |kind, turn| kind.consumer().dismiss(leavers, turn))),
-                None => Ok(vec![Err(ErrorCode::UnknownMemberId); leavers.len()]),
-            },
+        match self.find(group) {
+            Ok(key) => Ok(self.with(key, now, |kind, turn| match kind {
+                Kind::Classic(group) => group.leave(leavers, turn),
+                Kind::Consumer(group) => group.dismiss(leavers, turn),
+            })),
+            Err(ErrorCode::UnknownMemberId) => Ok(vec![Err(ErrorCode::UnknownMemberId); leavers.len()]),
             Err(code) => Err(code),
         }
     }
@@ -326,39 +336,35 @@ impl<W: Copy + Ord + Debug> Groups<W> {
 
     /// The group that somebody may join, begun if need be.
     fn group_for(&mut self, ask: &Join<'_>) -> Result<Key, ErrorCode> {
-        let found = self.find(ask.group, ErrorCode::UnknownMemberId);
+        let found = self.find(ask.group);
         let (least, most) = (self.limits.min_session_timeout_ms, self.limits.max_session_timeout_ms);
         match found {
             Err(ErrorCode::InvalidGroupId) => found,
             _ if !(i64::from(least)..=i64::from(most)).contains(&i64::from(ask.session_timeout_ms)) => {
                 Err(ErrorCode::InvalidSessionTimeout)
             }
-            Err(_) => self.begin_for(ask),
-            Ok(key) => Ok(key),
-        }
-    }
-
-    /// Whoever has no id may begin a classic group, also under the name of an empty one of the newer kind.
-    fn begin_for(&mut self, ask: &Join<'_>) -> Result<Key, ErrorCode> {
-        match self.find_consumer(ask.group) {
-            Some(key) if !self.groups[&key].kind.is_empty() => Err(ErrorCode::InconsistentGroupProtocol),
+            Ok(key) if !self.is_empty_consumer(key) => Ok(key),
+            // Whoever has no id may begin a classic group, also under the name of an empty one of the newer kind.
             _ if !ask.member.is_empty() => Err(ErrorCode::UnknownMemberId),
-            Some(key) => {
+            Ok(key) => {
                 self.convert(key);
                 Ok(key)
             }
-            None if self.is_full() => Err(ErrorCode::PolicyViolation),
-            None => Ok(self.begin(ask.group)),
+            Err(_) if self.is_full() => Err(ErrorCode::PolicyViolation),
+            Err(_) => Ok(self.begin(ask.group)),
         }
     }
 
-    /// A classic group by a name that members may use.
-    fn find(&self, group: &str, otherwise: ErrorCode) -> Result<Key, ErrorCode> {
+    fn is_empty_consumer(&self, key: Key) -> bool {
+        matches!(&self.groups[&key].kind, Kind::Consumer(group) if group.len() == 0)
+    }
+
+    /// A group by a name that members may use.
+    fn find(&self, group: &str) -> Result<Key, ErrorCode> {
         if group.is_empty() || group.len() > MOST_NAME {
             return Err(ErrorCode::InvalidGroupId);
         }
-        let key = self.by_name.get(group).ok_or(otherwise)?;
-        if matches!(self.groups[key].kind, Kind::Classic(_)) { Ok(*key) } else { Err(otherwise) }
+        self.by_name.get(group).copied().ok_or(ErrorCode::UnknownMemberId)
     }
 
     /// A group by the name that a tool gives.
@@ -377,7 +383,7 @@ impl<W: Copy + Ord + Debug> Groups<W> {
 
 #[cfg(test)]
 mod tests {
-    use super::testing::{Room, join, who};
+    use super::testing::{Room, join, no_topics, who};
     use super::*;
 
     #[test]
@@ -480,7 +486,7 @@ mod tests {
     fn a_client_waits_once() {
         let mut room = Room::with(Limits::default());
         let ask = Join { takes_id_first: false, ..join("g", "") };
-        room.groups.join(7, &ask, room.now);
-        room.groups.join(7, &ask, room.now);
+        room.groups.join(7, &ask, &no_topics(), room.now);
+        room.groups.join(7, &ask, &no_topics(), room.now);
     }
 }

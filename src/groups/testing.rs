@@ -27,6 +27,11 @@ pub(crate) fn who(member: &str, generation: i32) -> Who<'_> {
     Who { member, instance: None, generation, knows_epochs: true }
 }
 
+/// What groups of the classic protocol need of topics.
+pub(crate) fn no_topics() -> BTreeMap<String, (assign::TopicId, i32)> {
+    BTreeMap::new()
+}
+
 /// Groups whose first rebalance waits for nobody, and a clock.
 pub(crate) struct Room {
     pub groups: Groups<u32>,
@@ -47,7 +52,7 @@ impl Room {
     /// Sends a join and says who waits for it.
     pub fn join(&mut self, ask: Join<'_>) -> u32 {
         self.clients += 1;
-        self.groups.join(self.clients, &ask, self.now);
+        self.groups.join(self.clients, &ask, &no_topics(), self.now);
         self.collect();
         self.clients
     }
@@ -60,7 +65,7 @@ impl Room {
 
     pub fn sync_as(&mut self, ask: Sync<'_>) -> u32 {
         self.clients += 1;
-        self.groups.sync(self.clients, &ask, self.now);
+        self.groups.sync(self.clients, &ask, &no_topics(), self.now);
         self.collect();
         self.clients
     }

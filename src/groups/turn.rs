@@ -69,6 +69,7 @@ impl<W: Copy + Ord + Debug> Groups<W> {
         let (answers, pushes) = (&mut self.answers, &mut self.pushes);
         let mut turn = Turn { now, limits, ids, room, answers, pushes, parked: None };
         let result = handle(kind, &mut turn);
+        kind.downgrade(&mut turn);
         if let Kind::Consumer(group) = kind {
             group.tell_streams(&mut turn);
         }

@@ -11,7 +11,8 @@ use super::wire::{Text, Uuid};
 use crate::api::group::{ConsumerDescription, ConsumerMember, GroupReply, GroupRequest, TopicShare};
 use crate::api::{Reply, Request};
 
-/// A member that speaks the protocol of consumer groups, as all do here.
+/// A member that speaks the classic protocol, and one that speaks that of consumer groups.
+const CLASSIC_MEMBER: i8 = 0;
 const CONSUMER_MEMBER: i8 = 1;
 
 message! {
@@ -117,7 +118,7 @@ fn member(member: ConsumerMember) -> Member<'static> {
         subscribed_topic_regex: Some(Text::Owned(member.pattern.unwrap_or_default())),
         assignment: assignment(member.assigned),
         target_assignment: assignment(member.target),
-        member_type: CONSUMER_MEMBER,
+        member_type: if member.classic { CLASSIC_MEMBER } else { CONSUMER_MEMBER },
     }
 }
 

@@ -214,7 +214,10 @@ impl Driver {
 
     fn join(&mut self, n: usize, how: u16) {
         let (group, client) = self.named(n as u16, how);
-        let metadata = vec![(how >> 8) as u8; usize::from(how % 7) * 40];
+        let metadata = match how % 5 {
+            0 | 1 => vec![(how >> 8) as u8; usize::from(how % 7) * 40],
+            _ => [b"\0\x01\0\0\0\x01\0\x03one\xff\xff\xff\xff".to_vec(), partitions_of_one(how)].concat(),
+        };
         let names = PROTOCOLS[usize::from(how / 8 % 4)];
         let ask = Join {
             group,
@@ -230,14 +233,17 @@ impl Driver {
             takes_id_first: !how.is_multiple_of(3),
             skips_assignment: !how.is_multiple_of(5),
         };
-        let waits = self.witness.join(&ask);
+        let waits = self.witness.join(&ask, &self.topics);
         self.clients[n].waits = waits;
         self.by_wait.insert(waits, n);
     }
 
     fn sync(&mut self, n: usize, how: u16) {
         let (group, client) = self.named(n as u16, how);
-        let share = vec![how as u8; usize::from(how % 50)];
+        let share = match how % 5 {
+            0 => vec![how as u8; usize::from(how % 50)],
+            _ => [b"\0\x01".to_vec(), partitions_of_one(how), vec![0; 4]].concat(),
+        };
         let ids: Vec<String> = self.clients.iter().map(|client| client.id.clone()).collect();
         let all = ids.iter().filter(|id| !id.is_empty()).map(|id| (id.as_str(), share.as_slice()));
         let ask = Sync {
@@ -247,7 +253,7 @@ impl Driver {
             protocol: (how % 16 == 5).then_some("range"),
             assignments: all.collect(),
         };
-        let waits = self.witness.sync(&ask);
+        let waits = self.witness.sync(&ask, &self.topics);
         self.clients[n].waits = waits;
         self.by_wait.insert(waits, n);
     }
@@ -351,6 +357,14 @@ impl Driver {
             }
         }
     }
+}
+
+/// None or some partitions of a topic, as classic members and their leaders write it.
+fn partitions_of_one(how: u16) -> Vec<u8> {
+    let count = how / 16 % 4;
+    let numbers = (0..count).flat_map(|n| i32::from((how >> 6) % 5 + n).to_be_bytes());
+    let head = [&b"\0\0\0\x01\0\x03one\0\0\0"[..], &[count as u8]].concat();
+    head.into_iter().chain(numbers).collect()
 }
 
 /// Some partitions, of topics that are there and of others.

@@ -86,7 +86,7 @@ impl Witness {
     }
 
     /// Sends a join; the number is that of the client that waits for it.
-    pub fn join(&mut self, ask: &Join<'_>) -> u64 {
+    pub fn join(&mut self, ask: &Join<'_>, topics: &dyn Topics) -> u64 {
         let comes_back = ask.member.is_empty() && ask.instance.is_some();
         let (group, instance) = (ask.group.to_owned(), ask.instance.map(str::to_owned));
         let said = owned(&ask.protocols);
@@ -100,25 +100,26 @@ impl Witness {
             self.last,
             Open::Join { group, member: ask.member.to_owned(), instance, comes_back, said },
         );
-        self.groups.join(self.last, ask, self.now);
+        self.groups.join(self.last, ask, topics, self.now);
         self.collect();
         self.last
     }
 
     /// The same for a sync.
-    pub fn sync(&mut self, ask: &Sync<'_>) -> u64 {
+    pub fn sync(&mut self, ask: &Sync<'_>, topics: &dyn Topics) -> u64 {
         let (group, member) = (ask.group.to_owned(), ask.who.member.to_owned());
         let (generation, shares) = (ask.who.generation, owned(&ask.assignments));
         self.last += 1;
         self.open.insert(self.last, Open::Sync { group, member, generation, shares });
-        self.groups.sync(self.last, ask, self.now);
+        self.groups.sync(self.last, ask, topics, self.now);
         self.collect();
         self.last
     }
 
     pub fn heartbeat(&mut self, group: &str, who: Who<'_>) -> Result<(), ErrorCode> {
         let result = self.groups.heartbeat(group, who, self.now);
-        if result.is_ok() || result == Err(ErrorCode::RebalanceInProgress) {
+        let known = result.is_ok() || result == Err(ErrorCode::RebalanceInProgress);
+        if known && !self.is_consumer(group) {
             self.is_of_the_newest(group, who);
         }
         self.collect();
@@ -127,8 +128,7 @@ impl Witness {
 
     pub fn commit(&mut self, group: &str, who: Who<'_>) -> Result<(), ErrorCode> {
         let result = self.groups.may_commit(group, who, self.now);
-        let consumers = self.groups.list(&[], &["consumer"]).iter().any(|listed| listed.group == group);
-        if result.is_ok() && !consumers {
+        if result.is_ok() && !self.is_consumer(group) {
             if who.generation >= 0 {
                 self.is_of_the_newest(group, who);
             } else {
@@ -141,9 +141,15 @@ impl Witness {
         result
     }
 
+    /// Whether it is a group of the newer kind, in which there may be members that were here as classic ones.
+    fn is_consumer(&self, group: &str) -> bool {
+        self.groups.list(&[], &["consumer"]).iter().any(|listed| listed.group == group)
+    }
+
     /// Whoever is let do something as a member was told that it is in the newest generation.
     fn is_of_the_newest(&self, group: &str, who: Who<'_>) {
-        let facts = self.facts.get(group).expect("somebody has joined");
+        // A group that has just become a classic one has had no generation yet that we know of.
+        let Some(facts) = self.facts.get(group) else { return };
         assert_eq!(who.generation, facts.generation, "only the newest generation counts");
         let known = facts.joined.iter().chain(&facts.listed).any(|id| id == who.member);
         assert!(known, "{} is a member of generation {}", who.member, who.generation);
@@ -249,7 +255,12 @@ impl Witness {
         for (to, answer) in answers {
             let open = self.open.remove(&to).unwrap_or_else(|| panic!("{to} does not wait: {answer:?}"));
             match (&open, &answer) {
+                // In a group of the newer kind nobody leads.
+                (Open::Join { .. }, Answer::Joined(told)) if told.leader.is_empty() => {
+                    assert!(told.members.is_empty() && told.generation >= 0);
+                }
                 (Open::Join { group, .. }, Answer::Joined(told)) => self.check_joined(group, told),
+                (Open::Sync { group, .. }, Answer::Synced(_)) if self.is_consumer(group) => {}
                 (Open::Sync { group, member, generation, .. }, Answer::Synced(got)) => {
                     self.check_synced(group, member, *generation, got);
                 }
@@ -270,6 +281,8 @@ impl Witness {
 
     fn note(&mut self, to: u64, answer: &Answer) {
         match (self.open.get(&to), answer) {
+            (_, Answer::Joined(told)) if told.leader.is_empty() => {}
+            (Some(Open::Sync { group, .. }), _) if self.is_consumer(group) => {}
             (Some(Open::Join { group, instance, comes_back, said, .. }), Answer::Joined(told)) => {
                 let facts = self.facts.entry(group.clone()).or_default();
                 if told.generation > facts.generation {

@@ -228,7 +228,7 @@ impl World {
             takes_id_first: client.takes_id_first,
             skips_assignment: client.skips_assignment,
         };
-        let waiter = self.witness.join(&ask);
+        let waiter = self.witness.join(&ask, &BTreeMap::new());
         self.clients[n].share = None;
         self.wait(n, waiter);
     }
@@ -248,7 +248,7 @@ impl World {
             knows_epochs: true,
         };
         let ask = Sync { group: GROUP, who, protocol_type: Some("consumer"), protocol: None, assignments };
-        let waiter = self.witness.sync(&ask);
+        let waiter = self.witness.sync(&ask, &BTreeMap::new());
         self.wait(n, waiter);
     }
 

@@ -48,6 +48,13 @@ pub const INTENDED: &[Reason] = &[
         rows: &[
             row("ListGroups: all groups", "groups[begun]*", "(there)", "(absent)"),
             row(
+                "ListGroups: a group of both kinds of members",
+                "groups[static-readers]*",
+                "(there)",
+                "(absent)",
+            ),
+            row("ListGroups: a group that has changed back", "groups[begun]*", "(there)", "(absent)"),
+            row(
                 "ConsumerGroupDescribe: a group whose instance was sent away",
                 "*error_code",
                 "0",
@@ -58,12 +65,34 @@ pub const INTENDED: &[Reason] = &[
     Reason {
         why: "Members of consumer groups are in memory, so one whose group is not there may have been forgotten with a \
               start of the broker: it is told that it is not known, and joins again.",
-        rows: &[row(
-            "ConsumerGroupHeartbeat: a member of a group that is not there",
-            "error_code",
-            "69 GroupIdNotFound",
-            "25 UnknownMemberId",
-        )],
+        rows: &[
+            row(
+                "ConsumerGroupHeartbeat: a member of a group that is not there",
+                "error_code",
+                "69 GroupIdNotFound",
+                "25 UnknownMemberId",
+            ),
+            row(
+                "ConsumerGroupHeartbeat: a member of a classic group",
+                "error_code",
+                "69 GroupIdNotFound",
+                "25 UnknownMemberId",
+            ),
+        ],
+    },
+    Reason {
+        why: "A classic group changes over to the newer protocol when it has shared out: until then nobody knows who \
+              reads what.",
+        rows: &[
+            row(
+                "ConsumerGroupHeartbeat: a classic group that is sharing out",
+                "error_code",
+                "0",
+                "14 CoordinatorLoadInProgress",
+            ),
+            row("ListGroups: a group of both kinds of members", "groups[sharing]*", "(there)", "(absent)"),
+            row("ListGroups: a group that has changed back", "groups[sharing]*", "(absent)", "(there)"),
+        ],
     },
     Reason {
         why: "A consumer group plans at once, also when its last member leaves.",

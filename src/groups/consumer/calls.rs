@@ -21,6 +21,7 @@ impl<W: Copy + Ord + Debug> Groups<W> {
         heartbeat::check(ask, &self.limits.assignors)?;
         let key = if ask.epoch == JOINS { self.consumer_for(ask.group)? } else { self.consumer_of(ask)? };
         self.with(key, now, |kind, turn| match ask.epoch {
+            JOINS => kind.upgraded(topics, turn, |group, turn| group.heartbeat(ask, topics, turn)),
             JOINS.. => kind.consumer().heartbeat(ask, topics, turn),
             _ => kind.consumer().leave(ask, turn),
         })
@@ -41,7 +42,9 @@ impl<W: Copy + Ord + Debug> Groups<W> {
         }
         assert!(!self.waiting.contains_key(&to), "{to:?} waits already");
         let key = self.consumer_for(group)?;
-        self.with(key, now, |kind, turn| kind.consumer().join_stream(to, client_id, topic, topics, turn))
+        self.with(key, now, |kind, turn| {
+            kind.upgraded(topics, turn, |group, turn| group.join_stream(to, client_id, topic, topics, turn))
+        })
     }
 
     /// A stream says what it reads now. One that is no member any more says nothing new.
@@ -81,7 +84,8 @@ impl<W: Copy + Ord + Debug> Groups<W> {
         }
     }
 
-    /// The group that somebody may join, begun or turned into one of this kind if need be.
+    /// The group that somebody may join, begun or turned into one of this kind if need be. A classic group with members
+    /// is turned into one when he is let in.
     fn consumer_for(&mut self, group: &str) -> Result<Key, Refused> {
         let Some(&key) = self.by_name.get(group) else {
             if self.is_full() {
@@ -89,32 +93,25 @@ impl<W: Copy + Ord + Debug> Groups<W> {
             }
             return Ok(self.begin_consumer(group));
         };
-        match &self.groups[&key].kind {
-            Kind::Consumer(_) => {}
-            classic if classic.is_empty() => self.convert(key),
-            Kind::Classic(_) => return Err(is_classic(group)),
+        if let kind @ Kind::Classic(_) = &self.groups[&key].kind
+            && kind.is_empty()
+        {
+            self.convert(key);
         }
         Ok(key)
     }
 
-    /// The group that a member says it is in. One that is not there, or is empty, may have been lost with a start of
-    /// the broker: its members are told to join again, which is what they do when they are not known.
+    /// The group that a member says it is in. One that is not there, or is a classic one by now, may have been lost
+    /// with a start of the broker: its members are told to join again, which is what they do when they are not known.
     fn consumer_of(&self, ask: &Heartbeat<'_>) -> Result<Key, Refused> {
         match self.by_name.get(ask.group).map(|key| (*key, &self.groups[key].kind)) {
             Some((key, Kind::Consumer(_))) => Ok(key),
-            Some((_, classic)) if !classic.is_empty() => Err(is_classic(ask.group)),
             _ if ask.epoch > JOINS => {
-                let why = format!("group {} has no members", ask.group);
+                let why = format!("group {} has no such member", ask.group);
                 Err(Refused::new(ErrorCode::UnknownMemberId, why))
             }
             _ => Err(Refused::new(ErrorCode::GroupIdNotFound, format!("group {} is not there", ask.group))),
         }
-    }
-
-    /// The group of this kind that has this name.
-    pub(in crate::groups) fn find_consumer(&self, group: &str) -> Option<Key> {
-        let key = self.by_name.get(group).copied();
-        key.filter(|key| matches!(self.groups[key].kind, Kind::Consumer(_)))
     }
 }
 
@@ -134,7 +131,7 @@ impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
     }
 }
 
-fn is_classic(group: &str) -> Refused {
+pub(super) fn is_classic(group: &str) -> Refused {
     let why = format!("Group {group} is not a consumer group.");
     Refused::new(ErrorCode::GroupIdNotFound, why)
 }
@@ -197,15 +194,14 @@ mod tests {
     }
 
     #[test]
-    fn a_classic_group_with_members_refuses_members_of_the_newer_kind() {
+    fn a_classic_group_whose_members_are_no_consumers_refuses_members_of_the_newer_kind() {
         let mut classic = testing::Room::new();
         let ids = classic.stable(1);
         let topics = Room::new().topics;
         let mut ask =
             |ask: &Heartbeat<'_>| classic.groups.consume(ask, &topics, classic.now).map_err(|r| r.code);
-        for epoch in [1, LEAVES] {
-            assert_eq!(ask(&beat("a", epoch)), Err(ErrorCode::GroupIdNotFound));
-        }
+        assert_eq!(ask(&beat("a", 1)), Err(ErrorCode::UnknownMemberId));
+        assert_eq!(ask(&beat("a", LEAVES)), Err(ErrorCode::GroupIdNotFound));
         assert_eq!(ask(&join("a")), Err(ErrorCode::GroupIdNotFound));
         assert_eq!(classic.heartbeat(&ids[0], 1), Ok(()));
         let described = classic.groups.describe_consumer("g", &topics);
@@ -213,18 +209,18 @@ mod tests {
     }
 
     #[test]
-    fn a_group_with_members_of_the_newer_kind_refuses_classic_ones() {
+    fn a_group_with_members_of_the_newer_kind_refuses_classic_ones_that_are_no_consumers() {
         let mut room = Room::new();
         room.hear(&join("a"));
         for member in ["", "a"] {
-            room.groups.join(1, &testing::join("g", member), room.now);
+            room.groups.join(1, &testing::join("g", member), &room.topics, room.now);
             let code = ErrorCode::InconsistentGroupProtocol;
             let refused = Answer::NotJoined { code, member: member.into() };
             assert_eq!(room.groups.take_answers(), [(1, refused)]);
         }
         let who = testing::who("a", 1);
         let ask = Sync { group: "g", who, protocol_type: None, protocol: None, assignments: Vec::new() };
-        room.groups.sync(1, &ask, room.now);
+        room.groups.sync(1, &ask, &room.topics, room.now);
         assert_eq!(room.groups.take_answers(), [(1, Answer::NotSynced(ErrorCode::UnknownMemberId))]);
         assert_eq!(room.groups.heartbeat("g", who, room.now), Err(ErrorCode::UnknownMemberId));
         assert_eq!(room.groups.describe("g").state.name(), "Dead");
@@ -241,9 +237,10 @@ mod tests {
         assert_eq!((kind(&room), room.groups.list(&["stable"], &["Consumer"]).len()), ("consumer", 1));
         room.hear(&beat("a", LEAVES));
         assert_eq!((kind(&room), room.state()), ("consumer", "Empty"));
-        room.groups.join(1, &testing::join("g", "somebody"), room.now);
+        room.groups.join(1, &testing::join("g", "somebody"), &room.topics, room.now);
         assert_eq!(kind(&room), "consumer", "only whoever may join turns it");
-        room.groups.join(2, &Join { takes_id_first: false, ..testing::join("g", "") }, room.now);
+        let ask = Join { takes_id_first: false, ..testing::join("g", "") };
+        room.groups.join(2, &ask, &room.topics, room.now);
         assert_eq!(kind(&room), "classic");
         room.groups.invariants();
     }

@@ -30,6 +30,8 @@ pub struct ConsumerMember {
     pub instance: Option<String>,
     /// `client.rack`.
     pub rack: Option<String>,
+    /// It speaks the classic protocol.
+    pub classic: bool,
     /// The epoch that it is in.
     pub epoch: i32,
     /// `client.id`.
@@ -64,6 +66,7 @@ impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
             member: member.id.to_string(),
             instance: member.instance.as_deref().map(str::to_owned),
             rack: member.rack.as_deref().map(str::to_owned),
+            classic: member.classic.is_some(),
             epoch: member.epoch,
             client_id: member.client_id.to_string(),
             client_host: member.client_host.to_string(),

@@ -154,13 +154,17 @@ impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
         if let Liveness::Stream(to) = member.liveness {
             turn.push(to, Push::Fenced);
         }
-        self.plan(turn);
+        if !self.changes_back(turn) {
+            self.plan(turn);
+        }
     }
 
     /// A sign of life.
     pub fn restart_session(&mut self, number: Number, turn: &Turn<'_, W>) {
-        if self.roster.member(number).liveness == Liveness::Heartbeats {
-            let at = turn.now.plus_ms(u64::from(turn.limits.consumer_session_timeout_ms));
+        let member = self.roster.member(number);
+        if member.liveness == Liveness::Heartbeats {
+            let usual = u64::from(turn.limits.consumer_session_timeout_ms);
+            let at = turn.now.plus_ms(member.classic.as_ref().map_or(usual, |own| own.session_timeout_ms));
             self.roster.get_mut(number).session.set(at, Due::Session(number), &mut self.timers);
         }
     }
@@ -173,7 +177,7 @@ impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
                     self.remove(number, "its session has ended", turn);
                 }
                 Due::Revocation(number) if self.rings(due, number, turn.now) => {
-                    self.remove(number, "it has not given back its partitions in time", turn);
+                    self.remove(number, "it has not followed the plan in time", turn);
                 }
                 Due::Session(_) | Due::Revocation(_) => {}
             }
@@ -195,7 +199,7 @@ impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
             return Ok(());
         }
         let number = self.roster.find(who.member).ok_or(ErrorCode::UnknownMemberId)?;
-        if !who.knows_epochs {
+        if !who.knows_epochs && self.roster.member(number).classic.is_none() {
             return Err(ErrorCode::UnsupportedVersion);
         }
         self.is_in_epoch(number, who.generation)
@@ -215,7 +219,12 @@ impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
     }
 
     fn is_in_epoch(&self, number: Number, epoch: i32) -> Result<(), ErrorCode> {
-        if self.roster.member(number).epoch == epoch { Ok(()) } else { Err(ErrorCode::StaleMemberEpoch) }
+        let member = self.roster.member(number);
+        match &member.classic {
+            _ if member.epoch == epoch => Ok(()),
+            Some(_) => Err(ErrorCode::IllegalGeneration),
+            None => Err(ErrorCode::StaleMemberEpoch),
+        }
     }
 
     /// Finds a member by what it says of itself. An instance that is somebody else by now is fenced.
@@ -244,7 +253,10 @@ impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
             assert!(member.target.iter().all(|p| member.topics.contains_key(&p.topic)), "that wants it");
             assert!(member.epoch <= self.epoch, "nobody is ahead of the group");
             let unrevoked = member.progress == Progress::Unrevoked && !member.is_away();
-            assert_eq!(unrevoked, member.revocation.is_set(), "{number}: a revocation ends");
+            let in_time = member.revocation.is_set();
+            assert!(unrevoked == in_time || member.classic.is_some(), "{number}: a revocation ends");
+            assert!(!unrevoked || in_time, "{number}: by the classic protocol, too");
+            assert!(member.classic.is_none() || member.liveness == Liveness::Heartbeats);
             assert!(!unrevoked || !member.revoking.is_empty(), "{number}: there is something to give back");
             assert!(member.progress == Progress::Unrevoked || member.revoking.is_empty());
             let beats = member.liveness == Liveness::Heartbeats;

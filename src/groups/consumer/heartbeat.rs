@@ -69,9 +69,10 @@ impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
         self.check_room(ask, found, &subscription, turn)?;
 
         let number = found.unwrap_or_else(|| self.add(ask, turn));
-        if ask.epoch == JOINS {
+        if found.is_some() && ask.epoch == JOINS {
             self.come_back(number, ask, turn);
         }
+        self.turn_newer(number);
         let changed = self.roster.member(number).subscription != subscription;
         let found = if changed { Some(subscription.find(topics)) } else { None };
         self.roster.change(number, |member| {
@@ -95,7 +96,7 @@ impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
         let Some(instance) = ask.instance else { return self.admit_new(known, turn) };
         let Some(owner) = self.roster.instance(instance) else { return self.admit_new(known, turn) };
         let member = self.roster.member(owner);
-        if !member.is_away() && known != Some(owner) {
+        if !member.is_away() && member.classic.is_none() && known != Some(owner) {
             let why = format!("the instance {instance} is the member {}, which has not left", member.id);
             return Err(Refused::new(ErrorCode::UnreleasedInstanceId, why));
         }
@@ -155,16 +156,33 @@ impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
     /// Whoever joins reads nothing. A static member that comes back under another id is told everything anew.
     fn come_back(&mut self, number: Number, ask: &Heartbeat<'_>, turn: &mut Turn<'_, W>) {
         let member = self.roster.member(number);
-        if !member.is_away() {
-            return;
+        if member.is_away() || *member.id != *ask.member {
+            let id = if ask.member.is_empty() { turn.ids.make(ask.client_id) } else { ask.member.into() };
+            self.replace(number, id);
         }
-        let id = if ask.member.is_empty() { turn.ids.make(ask.client_id) } else { ask.member.into() };
-        log::info!("group {:?}: {:?} is back as {id:?}", self.name, member.id);
+    }
+
+    /// A static member is somebody else from now on, who keeps what it may read.
+    pub(super) fn replace(&mut self, number: Number, id: Arc<str>) {
+        log::info!("group {:?}: {:?} is back as {id:?}", self.name, self.roster.member(number).id);
+        self.let_go(number);
         self.roster.change(number, |member| {
             member.id = id;
             member.epoch = 0;
             member.epoch_before = 0;
         });
+    }
+
+    /// A member that speaks the newer protocol, whatever it spoke before.
+    fn turn_newer(&mut self, number: Number) {
+        if self.roster.member(number).classic.is_none() {
+            return;
+        }
+        self.roster.change(number, |member| member.classic = None);
+        let member = self.roster.get_mut(number);
+        if member.progress != Progress::Unrevoked {
+            member.revocation.clear(Due::Revocation(number), &mut self.timers);
+        }
     }
 
     /// What the member hears, and from then on knows.
@@ -202,14 +220,21 @@ impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
 
     /// A static member stops, and what it may read is kept for it until its session ends.
     fn go_away(&mut self, number: Number) {
-        let assigned = self.roster.member(number).assigned.clone();
-        self.roster.hold(number, assigned, Partitions::new());
+        self.turn_newer(number);
+        self.let_go(number);
         let member = self.roster.get_mut(number);
         member.epoch = GOES_AWAY;
         member.epoch_before = GOES_AWAY;
+        log::info!("group {:?}: member {:?} goes away", self.name, member.id);
+    }
+
+    /// The process of a member is gone, so it has given back whatever it was to give back.
+    fn let_go(&mut self, number: Number) {
+        let assigned = self.roster.member(number).assigned.clone();
+        self.roster.hold(number, assigned, Partitions::new());
+        let member = self.roster.get_mut(number);
         member.progress = Progress::Stable;
         member.revocation.clear(Due::Revocation(number), &mut self.timers);
-        log::info!("group {:?}: member {:?} goes away", self.name, member.id);
     }
 }
 

@@ -6,12 +6,14 @@ use super::messages::{GOES_AWAY, Heartbeat};
 use super::subscription::Subscription;
 use crate::groups::alarm::Alarm;
 use crate::groups::assign::{Assignor, Counts, Partitions};
+use crate::groups::protocols::Protocol;
 
 /// Bytes that a member costs beside its texts and partitions, about.
 const FIXED: usize = 768;
 /// Bytes that a partition costs wherever it is listed, and a topic, about.
 const EACH_PARTITION: usize = 32;
 const EACH_TOPIC: usize = 32;
+const EACH_PROTOCOL: usize = 64;
 /// `rebalance.timeout.ms` of whoever never said.
 pub(super) const REBALANCE_TIMEOUT_MS: u64 = 5 * 60 * 1000;
 
@@ -35,6 +37,20 @@ pub(super) enum Liveness<W> {
     Stream(W),
 }
 
+/// What a member of the classic protocol has said beside what all say.
+#[derive(Debug)]
+pub(super) struct Classic {
+    pub session_timeout_ms: u64,
+    /// What it would tell a leader, the preferred way of sharing out first. There is at least one.
+    pub protocols: Vec<Protocol>,
+}
+
+impl Classic {
+    fn bytes(&self) -> usize {
+        self.protocols.iter().map(|p| EACH_PROTOCOL + p.name.len() + p.metadata.len()).sum()
+    }
+}
+
 /// A member. What it weighs and which partitions it holds is changed by [`super::roster::Roster`] only.
 #[derive(Debug)]
 pub(super) struct Member<W> {
@@ -44,6 +60,8 @@ pub(super) struct Member<W> {
     pub client_id: Arc<str>,
     pub client_host: Arc<str>,
     pub liveness: Liveness<W>,
+    /// It speaks the classic protocol.
+    pub classic: Option<Classic>,
     pub rebalance_timeout_ms: u64,
     pub subscription: Subscription,
     /// The topics of its subscription that are there.
@@ -65,7 +83,8 @@ pub(super) struct Member<W> {
     pub untold: bool,
     /// When it is taken for dead.
     pub session: Alarm,
-    /// Until when it must have given back what it is to give back.
+    /// Until when it must have given back what it is to give back, or, by the classic protocol, have taken the next
+    /// step, which is to join again or to ask for its share.
     pub revocation: Alarm,
 }
 
@@ -79,6 +98,7 @@ impl<W> Member<W> {
             client_id: client_id.into(),
             client_host: client_host.into(),
             liveness,
+            classic: None,
             rebalance_timeout_ms: REBALANCE_TIMEOUT_MS,
             subscription: Subscription::default(),
             topics: Counts::new(),
@@ -126,6 +146,7 @@ impl<W> Member<W> {
         FIXED
             + texts
             + self.subscription.bytes()
+            + self.classic.as_ref().map_or(0, Classic::bytes)
             + EACH_TOPIC * self.topics.len()
             + EACH_PARTITION * partitions
     }

@@ -21,19 +21,23 @@
 //! ```
 //!
 //! `heartbeat` is how members join, stay and leave, `reconcile` how they follow the plan, `stream` is for members whose
-//! stream is their heartbeat. `group` holds the plan, `roster` and `member` who is there and who holds what,
-//! `subscription` and `pattern` what they want, `topics` what there is. How to plan is in [`super::assign`].
+//! stream is their heartbeat, `classic` for members of the classic protocol, which may be in the same group while it
+//! changes over, and `migrate` is how it does that. `group` holds the plan, `roster` and `member` who is there and who
+//! holds what, `subscription` and `pattern` what they want, `topics` what there is. How to plan is in
+//! [`super::assign`].
 //!
 //! Invariants: a partition is read by one member at a time; the epoch of a group and those of its members only grow;
 //! whoever does not do its part is removed in time: after the session timeout if it is silent, after its rebalance
 //! timeout if it does not give back.
 
 mod calls;
+mod classic;
 mod describe;
 mod group;
 mod heartbeat;
 mod member;
 mod messages;
+mod migrate;
 mod pattern;
 mod reconcile;
 mod roster;

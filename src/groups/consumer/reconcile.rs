@@ -64,6 +64,11 @@ impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
         }
     }
 
+    /// Whether others still have something that it is to have.
+    pub(super) fn waits(&self, number: Number) -> bool {
+        self.steps(number).waits
+    }
+
     fn steps(&self, number: Number) -> Steps {
         let member = self.roster.member(number);
         let has = member.assigned.iter().copied();

@@ -1,6 +1,7 @@
 //! Who belongs to a group, and who holds which partition.
 //!
-//! Invariants: the lists by id and by instance, the holders, the streams and the bytes are what the members say. A
+//! Invariants: the lists by id and by instance, the holders, the streams, those of the classic protocol and the bytes
+//! are what the members say. A
 //! partition has at most one holder: whoever may read it, or may read it no more and has not given it back.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ pub(super) struct Roster<W> {
     by_instance: BTreeMap<Arc<str>, Number>,
     holders: BTreeMap<TopicPartition, Number>,
     streams: BTreeSet<Number>,
+    classic: usize,
     bytes: usize,
 }
 
@@ -33,6 +35,7 @@ impl<W> Default for Roster<W> {
             by_instance: BTreeMap::new(),
             holders: BTreeMap::new(),
             streams: BTreeSet::new(),
+            classic: 0,
             bytes: 0,
         }
     }
@@ -47,6 +50,11 @@ impl<W: Copy> Roster<W> {
     /// Bytes of all, about.
     pub fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Whether there are members, and all of them speak the classic protocol.
+    pub fn is_all_classic(&self) -> bool {
+        self.classic > 0 && self.classic == self.len()
     }
 
     /// Who has this id.
@@ -146,6 +154,7 @@ impl<W: Copy> Roster<W> {
         if matches!(member.liveness, Liveness::Stream(_)) {
             self.streams.insert(number);
         }
+        self.classic += usize::from(member.classic.is_some());
     }
 
     fn unlist(&mut self, number: Number, member: &Member<W>) {
@@ -155,6 +164,7 @@ impl<W: Copy> Roster<W> {
             self.by_instance.remove(instance);
         }
         self.streams.remove(&number);
+        self.classic -= usize::from(member.classic.is_some());
     }
 
     /// Checks the invariant; for tests and the simulator.
@@ -167,6 +177,7 @@ impl<W: Copy> Roster<W> {
         assert_eq!(instances.collect::<BTreeMap<_, _>>(), self.by_instance, "and by instance");
         let streams = members().filter(|(_, m)| matches!(m.liveness, Liveness::Stream(_))).map(|(n, _)| *n);
         assert_eq!(streams.collect::<BTreeSet<_>>(), self.streams, "and by stream");
+        assert_eq!(members().filter(|(_, m)| m.classic.is_some()).count(), self.classic);
         let held = members().flat_map(|(n, m)| m.assigned.iter().chain(&m.revoking).map(|p| (*p, *n)));
         assert_eq!(held.clone().count(), self.holders.len(), "nothing is held twice");
         assert_eq!(held.collect::<BTreeMap<_, _>>(), self.holders, "holders are what the members hold");

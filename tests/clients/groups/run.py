@@ -140,6 +140,26 @@ def static(it, name, **how):
     group.ends_committed()
 
 
+def migrate(it, name):
+    """The members of a group change over to the newer protocol one by one, and back: each record is read once."""
+    group = Group(it, name)
+    members = []
+    for comes, how in enumerate([{}, {}, NEWER, NEWER, {}, {}]):
+        members.append(group.join(f"member-{comes}", **how))
+        group.share(*members)
+        if len(members) > 2:
+            group.read_up()
+            members.pop(0).leave()
+            group.share(*members)
+        group.send(10)
+        group.read_up()
+    assert all(member.count() for member in members), "somebody has read nothing"
+    for member in members:
+        member.leave()
+    group.account()
+    group.ends_committed()
+
+
 def commits(it, name, **how):
     """Where a group begins without commits, and with them, in every way in which the library commits."""
     can = it.shared.can
@@ -296,6 +316,7 @@ SCENARIOS = [
     ("group848-two", two, {"consumer"}, NEWER),
     ("group848-five", five, {"consumer"}, NEWER),
     ("group848-static", static, {"consumer", "static"}, NEWER),
+    ("group848-migrate", migrate, {"consumer"}, {}),
     ("group848-commits", commits, {"consumer"}, NEWER),
     ("group848-admin", admin, {"consumer"}, NEWER),
     ("group848-crash", crash, {"consumer"}, NEWER),

@@ -13,6 +13,7 @@ use kafka_protocol::messages::offset_delete_request::{
 use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
+use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
     ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, DeleteGroupsRequest, DescribeGroupsRequest,
     HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest,
@@ -238,8 +239,78 @@ fn kinds(run: &mut Run) {
         LeaveGroupRequest::default().with_group_id(text(group).into()).with_members(vec![member])
     });
     run.ask("an empty consumer group", 3, classic_join(group));
-    run.ask("a classic group with members", 1, join(group, "a"));
     run.ask("a member of a classic group", 1, beat(group, "a", 1));
+    run.get(3, classic_join("workers").with_protocol_type(text("connect")));
+    run.ask("a classic group that does something else", 1, join("workers", "a"));
+    run.get(3, classic_join("sharing"));
+    run.ask("a classic group that is sharing out", 1, join("sharing", "a"));
+    both(run);
+}
+
+/// A group with members of both protocols: it changes over with the first newer one, and back when the last is gone.
+fn both(run: &mut Run) {
+    let group = "changing";
+    let id = run.id_of(TOPIC);
+    let joined = run.get(3, classic_join(group));
+    let member = joined.member_id.as_str().to_owned();
+    let who = || (text(group), text(&member));
+    let sync = |generation: i32| {
+        let all =
+            b"\0\0\0\0\0\x01\0\x08consumed\0\0\0\x04\0\0\0\0\0\0\0\x01\0\0\0\x02\0\0\0\x03\xff\xff\xff\xff";
+        let all = SyncGroupRequestAssignment::default()
+            .with_member_id(who().1)
+            .with_assignment(bytes::Bytes::from_static(all));
+        let (name, id) = who();
+        SyncGroupRequest::default()
+            .with_group_id(name.into())
+            .with_member_id(id)
+            .with_generation_id(generation)
+            .with_assignments(vec![all])
+    };
+    let heartbeat = |generation: i32| {
+        let (name, id) = who();
+        HeartbeatRequest::default()
+            .with_group_id(name.into())
+            .with_member_id(id)
+            .with_generation_id(generation)
+    };
+    let commit = |generation: i32| {
+        let at = OffsetCommitRequestPartition::default().with_committed_offset(4);
+        let topic =
+            OffsetCommitRequestTopic::default().with_name(topic_name(TOPIC)).with_partitions(vec![at]);
+        let (name, id) = who();
+        OffsetCommitRequest::default()
+            .with_group_id(name.into())
+            .with_member_id(id)
+            .with_generation_id_or_member_epoch(generation)
+            .with_topics(vec![topic])
+    };
+    run.get(3, sync(joined.generation_id));
+    run.ask("a newer member joins a classic group", 1, join(group, "b"));
+    run.ask("a group of both kinds of members", 5, {
+        ListGroupsRequest::default().with_types_filter(vec![text("consumer")])
+    });
+    run.ask("a classic member among newer ones", 7, commit(1));
+    run.ask("a classic member among newer ones, of another generation", 8, commit(2));
+    run.ask("a classic member among newer ones", 4, heartbeat(1));
+    run.ask("a classic member among newer ones, of another generation", 4, heartbeat(2));
+    run.ask("a classic member among newer ones, that has to join again", 5, sync(1));
+    run.ask("a newer member by the classic protocol", 4, heartbeat(2).with_member_id(text("b")));
+    run.ask("another protocol in a group of both", 3, {
+        let other = JoinGroupRequestProtocol::default().with_name(text("other"));
+        classic_join(group).with_protocols(vec![other])
+    });
+    run.ask("a classic member among newer ones", 3, classic_join(group).with_member_id(text(&member)));
+    run.ask("a classic member among newer ones", 5, sync(2));
+    run.ask("a classic member among newer ones, that has followed", 4, heartbeat(2));
+    run.ask("the newer one takes its share", 1, beat(group, "b", 2));
+    run.ask("a stable group of both", 1, beat(group, "b", 2).with_topic_partitions(owned(id, &[2, 3])));
+    run.ask("the last newer member leaves", 1, beat(group, "b", -1));
+    run.ask("a group that has changed back", 5, {
+        ListGroupsRequest::default().with_types_filter(vec![text("classic")])
+    });
+    run.ask("a classic member that is to meet others", 4, heartbeat(2));
+    run.ask("a classic member that meets others", 3, classic_join(group).with_member_id(text(&member)));
 }
 
 fn join(group: &str, member: &str) -> ConsumerGroupHeartbeatRequest {
