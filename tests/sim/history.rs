@@ -139,6 +139,9 @@ pub struct History {
     pub views_may_fail: bool,
     /// The disk may fail before the next start: then nothing that is asked waits for it.
     pub disk_may_fail: bool,
+    /// The broker stops: what it is to write for somebody may be refused, and somebody who is sent away may not hear of
+    /// it any more.
+    pub stops: bool,
     /// The broker may be started again.
     pub boots_may_come: bool,
     /// Keyed requests that were told that the view is not ready.
@@ -435,7 +438,8 @@ impl History {
         }
         self.check_order(&name, start, records);
         self.check_conditions(topic, partition, start, records);
-        self.queues.audit(topic, partition, found, after);
+        let durable = self.promise(topic).durable;
+        self.queues.audit((topic, durable), partition, found, after);
         if let Err(why) = self.groups.audit(topic, partition, found, after) {
             self.bad(why);
         }

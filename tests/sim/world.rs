@@ -261,7 +261,7 @@ impl World {
             let group = Group { name: one.name, topic: topic.topic, partitions: topic.partitions };
             let club = Club { group, plan: topic.clone(), from_end: one.from_end };
             for n in 0..one.members {
-                scripts.push(Box::new(Member::new(n, &club, self.lie, 2 * plan.ops, ctx)));
+                scripts.push(Box::new(Member::new(n, &club, self.lie, plan.ops, ctx)));
             }
             scripts.push(Box::new(Overseer::new(group, topic.name, plan.ops)));
         }
@@ -271,7 +271,7 @@ impl World {
             let (number, partitions) = (topic.topic, topic.partitions);
             let queue = Queue { name, topic: number, partitions, keyed: *keyed, attempts };
             for n in 0..*takers {
-                scripts.push(Box::new(Taker::new(n, (queue, topic), self.lie, 2 * plan.ops, ctx)));
+                scripts.push(Box::new(Taker::new(n, (queue, topic), self.lie, plan.ops, ctx)));
             }
         }
         let client = |script| Client { link: Link::default(), script, tapped: Vec::new() };
@@ -434,7 +434,7 @@ impl World {
     /// Stops the broker as the poll loop does: drain, sync, close; workers finish what they were given.
     fn stop(&mut self, failed: bool) {
         self.history.note(|| format!("STOP failed {failed}"));
-        self.history.groups.stops();
+        self.history.stops = true;
         let now = self.now;
         let deadline = now.time.plus_ms(self.plan.config.limits.drain_ms);
         self.server.as_mut().expect("running").drain(now);
@@ -477,6 +477,7 @@ impl World {
     /// Compares the disk with the history.
     fn audit(&mut self, after: After) {
         let data = self.plan.config.data_dir.clone();
+        self.history.stops = false;
         self.history.groups.restarted();
         self.history.queues.restarted();
         for name in audit::topics(&self.disk, &data) {
@@ -787,7 +788,9 @@ impl World {
         for n in 0..self.clients.len() {
             self.look_at_answers(n);
         }
-        if let Err(why) = self.history.groups.end_of_moment() {
+        if !self.history.stops
+            && let Err(why) = self.history.groups.end_of_moment()
+        {
             self.history.bad(why);
         }
     }

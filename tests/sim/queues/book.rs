@@ -45,6 +45,13 @@ pub enum How {
     Extend(u64),
 }
 
+impl How {
+    /// Whether the taker holds the record no more, if it is done.
+    fn gives_up(&self) -> bool {
+        !matches!(self, How::Extend(_))
+    }
+}
+
 /// A record was given to somebody.
 #[derive(Debug, Clone, Copy)]
 pub struct Given {
@@ -79,6 +86,8 @@ struct Known {
     /// Somebody was told that it is done, or that it will be among the dead letters.
     acknowledged: bool,
     rejected: bool,
+    /// Requests to give it up whose fate nobody knows: until then it is not certain that it is held by anybody.
+    ending: u32,
     /// Acknowledgements whose fate nobody knows.
     open: u32,
     /// Why somebody wanted it to be among the dead letters.
@@ -114,6 +123,8 @@ pub struct Book {
     queues: BTreeMap<Queue, BTreeMap<Place, Known>>,
     takes: BTreeMap<Queue, Takes>,
     drained: BTreeSet<Queue>,
+    /// From here on, letters may be of records that a power cut has taken.
+    others_from: BTreeMap<(Topic, i32), i64>,
     /// Records that were given out.
     pub taken: u64,
     /// Acknowledgements that were confirmed.
@@ -161,6 +172,7 @@ impl Book {
         if let Some(held) = known.held
             && held.by != taker
             && now < held.until
+            && known.ending == 0
         {
             return Err(format!("{place:?} of {name} is given to {taker} and held: {held:?}"));
         }
@@ -186,6 +198,7 @@ impl Book {
             How::Return => known.returns += 1,
             How::Release | How::Extend(_) => {}
         }
+        known.ending += u32::from(how.gives_up());
         if let Some(held) = &mut known.held
             && held.by == taker
         {
@@ -211,8 +224,10 @@ impl Book {
             }
             How::Release | How::Return => {}
         }
-        if known.acknowledged || known.rejected {
-            known.held = None;
+        if how.gives_up() {
+            known.ending -= 1;
+            // It may have been given to him again before, and to nobody else since.
+            known.held = known.held.filter(|held| held.by != taker);
         }
         let known = known.clone();
         self.acknowledged += u64::from(*how == How::Acknowledge);
@@ -232,6 +247,7 @@ impl Book {
             How::Reject(reason) => drop(known.reasons.remove(reason)),
             _ => {}
         }
+        known.ending -= u32::from(how.gives_up());
     }
 
     /// A taker is gone, and what it held is free.
@@ -244,18 +260,20 @@ impl Book {
     /// The broker is gone, and has forgotten who held what, and some of how often it was delivered.
     pub fn restarted(&mut self) {
         for known in self.queues.values_mut().flat_map(BTreeMap::values_mut) {
-            (known.held, known.returns) = (None, 0);
+            (known.held, known.returns, known.ending) = (None, 0, 0);
             known.told.clear();
         }
     }
 
     /// What lies on the disk after a start: records that a power cut has taken are forgotten, and their offsets begin
     /// anew.
-    pub fn audit(&mut self, topic: Topic, partition: i32, found: &Found, after: After) {
-        if after == After::Power {
+    pub fn audit(&mut self, (topic, durable): (Topic, bool), partition: i32, found: &Found, after: After) {
+        if after == After::Power && !durable {
             for records in self.of_topic(topic) {
                 records.retain(|place, _| place.0 != partition || place.1 < found.end);
             }
+            let others_from = self.others_from.entry((topic, partition)).or_insert(found.end);
+            *others_from = found.end.min(*others_from);
         }
     }
 
@@ -289,7 +307,8 @@ impl Book {
             let letters: Vec<_> = letters.iter().filter(of_queue).collect();
             self.letters += letters.len() as u64;
             let records: BTreeMap<i64, Id> = found.records.iter().copied().collect();
-            for letter in &letters {
+            let others_from = self.others_from.get(&(topic, partition)).copied().unwrap_or(i64::MAX);
+            for letter in letters.iter().filter(|letter| letter.offset < others_from) {
                 let known = self.known(queue, (partition, letter.offset));
                 letter.check(records.get(&letter.offset).copied(), &known.reasons, queue.attempts)?;
             }
@@ -465,7 +484,7 @@ mod tests {
         end(&mut book, 1, &How::Acknowledge).unwrap();
         book.restarted();
         let lost = Found { start: 0, end: 4, records: Vec::new() };
-        book.audit(0, 0, &lost, After::Power);
+        book.audit((0, false), 0, &lost, After::Power);
         assert!(give(&mut book, given(2, 1), 0).is_ok());
     }
 }

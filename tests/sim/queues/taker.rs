@@ -221,7 +221,7 @@ impl Taker {
                 }
                 Some(ErrorCode::None) => history.queues.ended(self.queue, place, self.number, how)?,
                 // It may have been done all the same.
-                Some(ErrorCode::CoordinatorNotAvailable) if history.disk_may_fail => {}
+                Some(ErrorCode::CoordinatorNotAvailable) if history.disk_may_fail || history.stops => {}
                 Some(ErrorCode::InvalidRecordState) => history.queues.not_ended(self.queue, place, how),
                 code => return Err(format!("{how:?} of {place:?} is answered by {code:?}")),
             }
@@ -248,7 +248,8 @@ impl Taker {
             // The topic is not there yet, or the broker stops.
             Some(ErrorCode::UnknownTopicOrPartition) => !self.knows_it,
             Some(ErrorCode::Draining) => true,
-            Some(ErrorCode::CoordinatorNotAvailable | ErrorCode::StorageError) => history.disk_may_fail,
+            Some(ErrorCode::CoordinatorNotAvailable) => history.disk_may_fail || history.stops,
+            Some(ErrorCode::StorageError) => history.disk_may_fail,
             Some(ErrorCode::CoordinatorLoadInProgress) => history.views_may_fail,
             _ => false,
         };
