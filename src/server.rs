@@ -172,6 +172,14 @@ impl<S: Stream> Server<S> {
                 self.tidy(key);
             }
         }
+        self.end_turn(now);
+        // What a connection held that has ended only now is free: others are given it, or it has to be written.
+        while self.broker.has_more_to_do() {
+            self.end_turn(now);
+        }
+    }
+
+    fn end_turn(&mut self, now: Now) {
         self.broker.flush(now);
         self.deliver(now);
         self.finish_touched(now);

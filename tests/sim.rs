@@ -34,6 +34,11 @@ mod sim {
     pub mod net;
     pub mod plan;
     pub mod producer;
+    pub mod queues {
+        pub mod book;
+        pub mod letters;
+        pub mod taker;
+    }
     pub mod rude;
     pub mod sabotage;
     pub mod swapper;
@@ -97,6 +102,9 @@ fn add(sum: &mut Outcome, one: &Outcome) {
     sum.commits += one.commits;
     sum.rebalances += one.rebalances;
     sum.deliveries += one.deliveries;
+    sum.taken += one.taken;
+    sum.acknowledged += one.acknowledged;
+    sum.letters += one.letters;
 }
 
 #[test]
@@ -137,8 +145,10 @@ fn no_seed_contradicts_what_is_promised() {
     }
     assert!(failed.is_empty(), "{} of {seeds} seeds failed", failed.len());
     if seeds >= SEEDS {
-        let happened = [sum.commits, sum.rebalances, sum.deliveries];
-        assert!(happened.iter().all(|count| *count > 1_000), "too little has happened: {sum:?}");
+        let groups = [sum.commits, sum.rebalances, sum.deliveries];
+        let queues = [sum.taken, sum.acknowledged, sum.letters];
+        let mut happened = groups.into_iter().chain(queues);
+        assert!(happened.all(|count| count > 1_000), "too little has happened: {sum:?}");
     }
 }
 
@@ -232,6 +242,26 @@ fn two_members_that_read_one_partition_are_noticed() {
 #[test]
 fn a_partition_that_nobody_gets_any_more_is_noticed() {
     assert!(is_called("no end", Some(Lie::Hoards), None, 100));
+}
+
+#[test]
+fn an_acknowledgement_that_is_confirmed_and_not_synced_is_noticed() {
+    assert!(is_called("was ended for good", Some(Lie::NoQueueSync), None, 200));
+}
+
+#[test]
+fn a_record_that_no_taker_is_given_is_noticed() {
+    assert!(is_called("nobody acknowledged it", Some(Lie::QueuesAhead), None, 100));
+}
+
+#[test]
+fn a_dead_letter_that_is_not_synced_is_noticed() {
+    assert!(is_called("nobody acknowledged it", Some(Lie::NoLetterSync), None, 400));
+}
+
+#[test]
+fn a_record_that_two_takers_hold_is_noticed() {
+    assert!(is_called("and held", Some(Lie::Clings), None, 100));
 }
 
 #[test]

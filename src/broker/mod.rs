@@ -541,6 +541,11 @@ impl Broker {
         self.acks.is_ready()
     }
 
+    /// Whether something is to be written or answered in this turn.
+    pub fn has_more_to_do(&self) -> bool {
+        !self.dirty.is_empty() || self.acks.is_ready()
+    }
+
     /// Takes the jobs to be run.
     pub fn take_jobs(&mut self, into: &mut Vec<Job>) {
         self.under_way += self.jobs.len();

@@ -20,6 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::audit::Found;
 use super::content::{self, Id};
 use super::groups::book::{Book, Group};
+use super::queues;
 
 /// What is promised about a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,6 +125,10 @@ pub struct History {
     logs: BTreeMap<(Topic, i32), Log>,
     /// What is known of consumer groups.
     pub groups: Book,
+    /// What is known of queues.
+    pub queues: queues::book::Book,
+    /// Virtual time, microseconds.
+    pub time: u64,
     /// Where logs have ended when all who write had finished.
     pub ends: BTreeMap<(Topic, i32), i64>,
     /// Contradictions; empty as long as all is well.
@@ -134,6 +139,9 @@ pub struct History {
     pub views_may_fail: bool,
     /// The disk may fail before the next start: then nothing that is asked waits for it.
     pub disk_may_fail: bool,
+    /// The broker stops: what it is to write for somebody may be refused, and somebody who is sent away may not hear of
+    /// it any more.
+    pub stops: bool,
     /// The broker may be started again.
     pub boots_may_come: bool,
     /// Keyed requests that were told that the view is not ready.
@@ -370,6 +378,15 @@ impl History {
         }
     }
 
+    /// Records below this offset may be gone, because somebody has asked for that or by themselves; those of a topic
+    /// that is cleaned in any place.
+    pub fn may_be_gone_below(&mut self, topic: Topic, partition: i32) -> i64 {
+        match self.promise(topic).may_lose_old() {
+            true => i64::MAX,
+            false => self.log(topic, partition).trim_wanted,
+        }
+    }
+
     /// Whether a record at this offset may be deleted: somebody has asked for that.
     pub fn may_be_trimmed(&mut self, topic: Topic, partition: i32, offset: i64) -> bool {
         offset < self.log(topic, partition).trim_wanted
@@ -421,6 +438,8 @@ impl History {
         }
         self.check_order(&name, start, records);
         self.check_conditions(topic, partition, start, records);
+        let durable = self.promise(topic).durable;
+        self.queues.audit((topic, durable), partition, found, after);
         if let Err(why) = self.groups.audit(topic, partition, found, after) {
             self.bad(why);
         }

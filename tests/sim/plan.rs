@@ -56,6 +56,8 @@ pub struct Plan {
     pub kafka: KafkaPlan,
     /// Consumer groups.
     pub groups: Vec<GroupPlan>,
+    /// Queues.
+    pub queues: Vec<QueuePlan>,
     /// Operations of each client.
     pub ops: u32,
 }
@@ -104,6 +106,29 @@ impl GroupPlan {
     }
 }
 
+/// A group that takes from a queue. One seed in five has one or two.
+pub struct QueuePlan {
+    pub name: &'static str,
+    pub takers: u32,
+    /// They ask for the order of keys.
+    pub keyed: bool,
+}
+
+impl QueuePlan {
+    /// All of them. What holds for all goes into the configuration of the broker.
+    fn all(seed: u64, config: &mut Config) -> Vec<QueuePlan> {
+        let rng = &mut Rng::new(seed ^ 0x7175_6575_6573);
+        if rng.below(5) > 0 {
+            return Vec::new();
+        }
+        config.queue.max_delivery_attempts = 2 + rng.below(4) as u32;
+        config.queue.max_in_flight = [3, 20, 2_000][rng.below(3) as usize];
+        let names = ["packers", "readers"].into_iter().take(1 + rng.below(2) as usize);
+        let queue = |name| QueuePlan { name, takers: 1 + rng.below(3) as u32, keyed: rng.below(3) == 0 };
+        names.map(queue).collect()
+    }
+}
+
 impl Plan {
     pub fn new(seed: u64, history: &mut History) -> Plan {
         let rng = &mut Rng::new(seed ^ 0x706c_616e);
@@ -114,6 +139,7 @@ impl Plan {
         let topics =
             (0..1 + rng.below(3)).map(|n| topic(n as usize, compacts, rng, keyed, history)).collect();
         let mut config = config(rng);
+        let queues = QueuePlan::all(seed, &mut config);
         let mut count = |least, more| if compacts { least + keyed.below(more) as u32 } else { 0 };
         let (askers, followers, swappers) = (count(1, 2), count(1, 2), count(0, 3));
         if compacts {
@@ -139,6 +165,7 @@ impl Plan {
             rude: rng.below(3) as u32,
             kafka: KafkaPlan::new(seed),
             groups: GroupPlan::all(seed),
+            queues,
             ops: 10 + rng.below(40) as u32,
         }
     }

@@ -2,6 +2,7 @@
 //! notice each of them.
 
 use std::io::{self, IoSlice};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -9,7 +10,9 @@ use krappy::disk::{Disk, Entry, File, Map, Open, Space};
 use krappy_wire::batch::{self, Builder, Header, Records};
 
 /// Where the offset is in the record of a commit, behind the version.
-const IN_COMMIT: std::ops::Range<usize> = 2..10;
+const IN_COMMIT: Range<usize> = 2..10;
+/// Where the start offset is in the record of a queue, behind the version, the id of the topic and two counts.
+const IN_QUEUE: Range<usize> = 33..41;
 
 /// What is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +38,14 @@ pub enum Lie {
     NoCommitSync,
     /// How far groups have come is written down as one record further.
     CommitsAhead,
-    /// Not the disk lies, but members of groups: they say that they have given back a partition, and read on.
+    /// Syncs of what queues have done are reported as done without having been made.
+    NoQueueSync,
+    /// What queues have done is written down one record further.
+    QueuesAhead,
+    /// Syncs of dead letters are reported as done without having been made.
+    NoLetterSync,
+    /// Not the disk lies, but members of groups and takers: they say that they have given something back, and go on as
+    /// if they had not.
     Clings,
     /// They do not give back what is taken from them, and read no more, as if a rebalance never ended.
     Hoards,
@@ -48,6 +58,11 @@ impl Lie {
         match self {
             Lie::NoSync | Lie::LateWrite => is("log"),
             Lie::NoCommitSync | Lie::CommitsAhead => is("log") && of_topic(path, "__consumer_offsets"),
+            Lie::NoQueueSync | Lie::QueuesAhead => is("log") && of_topic(path, "__queue_state"),
+            Lie::NoLetterSync => {
+                let topic = path.ancestors().nth(2);
+                is("log") && topic.is_some_and(|topic| topic.extension().is_some_and(|e| e == "dlq"))
+            }
             Lie::NoManifestSync => {
                 path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("MANIFEST-"))
             }
@@ -158,7 +173,8 @@ impl File for LyingFile {
         let all = || parts.iter().flat_map(|p| p.to_vec()).collect::<Vec<_>>();
         let instead = match self.lie {
             Lie::NoProducers => Some(without_producers(&all())),
-            Lie::CommitsAhead => Some(one_further(&all())),
+            Lie::CommitsAhead => Some(one_further(&all(), IN_COMMIT)),
+            Lie::QueuesAhead => Some(one_further(&all(), IN_QUEUE)),
             _ => None,
         };
         if let Some(bytes) = instead {
@@ -177,7 +193,7 @@ impl File for LyingFile {
                 self.within.sync()?;
                 self.pass_on()
             }
-            Lie::NoProducers | Lie::CommitsAhead => self.within.sync(),
+            Lie::NoProducers | Lie::CommitsAhead | Lie::QueuesAhead => self.within.sync(),
             _ => Ok(()),
         }
     }
@@ -207,15 +223,15 @@ fn without_producers(mut bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Batches of commits, each of which says that its group has come one record further than it has.
-fn one_further(mut bytes: &[u8]) -> Vec<u8> {
+/// Batches of the broker's own records, each of which names an offset there, and now the next one.
+fn one_further(mut bytes: &[u8], there: Range<usize>) -> Vec<u8> {
     let mut out = Vec::new();
     while let Ok((header, batch)) = batch::first(bytes) {
         let mut builder = Builder::open(&mut out, header.base_timestamp);
-        for record in Records::new(batch).expect("commits are not compressed") {
+        for record in Records::new(batch).expect("the broker does not compress them") {
             let record = record.expect("the broker writes whole records");
             let mut value = record.value.map(<[u8]>::to_vec);
-            if let Some(offset) = value.as_mut().and_then(|value| value.get_mut(IN_COMMIT)) {
+            if let Some(offset) = value.as_mut().and_then(|value| value.get_mut(there.clone())) {
                 let further = i64::from_be_bytes((&*offset).try_into().expect("eight bytes")) + 1;
                 offset.copy_from_slice(&further.to_be_bytes());
             }

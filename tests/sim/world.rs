@@ -29,8 +29,11 @@ use super::history::{After, History};
 use super::kafka::{self, fetcher::Fetcher, idempotent::Idempotent, plain::Plain, prank::Prank};
 use super::link::{Ctx, Link, Look, Script};
 use super::net::{Event, Shared, SimStream};
-use super::plan::Plan;
+use super::plan::{Plan, QueuePlan};
 use super::producer::Producer;
+use super::queues::book::Queue;
+use super::queues::letters;
+use super::queues::taker::Taker;
 use super::rude::Rude;
 use super::sabotage::{Lie, LyingDisk};
 use super::swapper::Swapper;
@@ -69,6 +72,10 @@ pub struct Outcome {
     pub commits: u64,
     pub rebalances: u64,
     pub deliveries: u64,
+    /// Of queues: records that were given out, were confirmed to be done, and have died.
+    pub taken: u64,
+    pub acknowledged: u64,
+    pub letters: u64,
 }
 
 /// A client with its connection.
@@ -254,9 +261,18 @@ impl World {
             let group = Group { name: one.name, topic: topic.topic, partitions: topic.partitions };
             let club = Club { group, plan: topic.clone(), from_end: one.from_end };
             for n in 0..one.members {
-                scripts.push(Box::new(Member::new(n, &club, self.lie, 2 * plan.ops, ctx)));
+                scripts.push(Box::new(Member::new(n, &club, self.lie, plan.ops, ctx)));
             }
             scripts.push(Box::new(Overseer::new(group, topic.name, plan.ops)));
+        }
+        let attempts = plan.config.queue.max_delivery_attempts;
+        for QueuePlan { name, takers, keyed } in &plan.queues {
+            let topic = &plan.topics[any(ctx.rng)];
+            let (number, partitions) = (topic.topic, topic.partitions);
+            let queue = Queue { name, topic: number, partitions, keyed: *keyed, attempts };
+            for n in 0..*takers {
+                scripts.push(Box::new(Taker::new(n, (queue, topic), self.lie, plan.ops, ctx)));
+            }
         }
         let client = |script| Client { link: Link::default(), script, tapped: Vec::new() };
         self.clients = scripts.into_iter().map(client).collect();
@@ -418,7 +434,7 @@ impl World {
     /// Stops the broker as the poll loop does: drain, sync, close; workers finish what they were given.
     fn stop(&mut self, failed: bool) {
         self.history.note(|| format!("STOP failed {failed}"));
-        self.history.groups.stops();
+        self.history.stops = true;
         let now = self.now;
         let deadline = now.time.plus_ms(self.plan.config.limits.drain_ms);
         self.server.as_mut().expect("running").drain(now);
@@ -461,7 +477,9 @@ impl World {
     /// Compares the disk with the history.
     fn audit(&mut self, after: After) {
         let data = self.plan.config.data_dir.clone();
+        self.history.stops = false;
         self.history.groups.restarted();
+        self.history.queues.restarted();
         for name in audit::topics(&self.disk, &data) {
             if audit::is_internal(&name) {
                 continue;
@@ -493,10 +511,29 @@ impl World {
                 }
             }
         }
+        self.audit_queues();
         let there = audit::topics(&self.disk, &data);
         for plan in &self.plan.topics {
             if !there.iter().any(|name| name == plan.name) && self.history.has_records(plan.topic) {
                 self.history.violations.push(format!("topic {} is gone", plan.name));
+            }
+        }
+    }
+
+    /// Compares what is left of queues in which everything is done with the dead letters.
+    fn audit_queues(&mut self) {
+        let data = &self.plan.config.data_dir;
+        for plan in self.plan.topics.iter().filter(|_| !self.plan.queues.is_empty() && self.quiet) {
+            let judged = letters::read(&self.disk, data, plan.name).and_then(|letters| {
+                (0..plan.partitions).try_for_each(|partition| {
+                    let found = audit::read(&self.disk, data, plan.name, partition, plan.promise.cleaned)?;
+                    let at = (plan.topic, plan.name);
+                    let gone_below = self.history.may_be_gone_below(plan.topic, partition);
+                    self.history.queues.finish(at, partition, &found, &letters, gone_below)
+                })
+            });
+            if let Err(why) = judged {
+                self.history.bad(why);
             }
         }
     }
@@ -536,9 +573,10 @@ impl World {
             }
             self.step();
         }
-        let open: Vec<_> =
-            self.clients.iter().filter(|c| !c.script.finished()).map(|c| c.script.describe()).collect();
+        let waits = |c: &&Client| c.script.must_finish() && (c.script.is_last() || !c.script.finished());
+        let open: Vec<_> = self.clients.iter().filter(waits).map(|c| c.script.describe()).collect();
         self.history.note(|| format!("{:?}\n{:?}", self.plan.config.limits, self.server().broker().metrics));
+        self.history.note(|| format!("logs end at {:?}", self.history.ends));
         for (key, wire) in &self.wires {
             self.history.note(|| format!("connection {key}: {:?}", wire.borrow()));
         }
@@ -561,7 +599,10 @@ impl World {
             settled &= !waits && !link.is_open();
             all_is_written &= script.is_last() || !waits && !link.is_open();
         }
-        if all_is_written && self.history.ends.is_empty() {
+        // What somebody has sent and left behind is written when his connection has ended.
+        let open = self.clients.iter().filter(|client| client.link.is_open()).count();
+        let all_is_read = self.incoming.is_empty() && self.server().connections() <= open;
+        if all_is_written && all_is_read && self.history.ends.is_empty() {
             self.note_ends();
         }
         settled
@@ -644,6 +685,7 @@ impl World {
         };
         self.now.time = Time(self.now.time.0 + us);
         self.now.wall = EPOCH + (self.now.time.0 / 1_000) as i64;
+        self.history.time = self.now.time.0;
         for n in 0..self.clients.len() {
             self.let_act(n);
         }
@@ -701,6 +743,7 @@ impl World {
                 self.let_listen(n);
             }
         }
+        self.history.time = self.now.time.0;
         let Some(mut server) = self.server.take() else { return };
         let now = self.now;
         let mut woken = false;
@@ -745,7 +788,9 @@ impl World {
         for n in 0..self.clients.len() {
             self.look_at_answers(n);
         }
-        if let Err(why) = self.history.groups.end_of_moment() {
+        if !self.history.stops
+            && let Err(why) = self.history.groups.end_of_moment()
+        {
             self.history.bad(why);
         }
     }
@@ -857,6 +902,10 @@ impl World {
         self.outcome.commits = groups.commits;
         self.outcome.rebalances = groups.rebalances;
         self.outcome.deliveries = groups.deliveries;
+        let queues = &self.history.queues;
+        self.outcome.taken = queues.taken;
+        self.outcome.acknowledged = queues.acknowledged;
+        self.outcome.letters = queues.letters;
         let found = std::mem::take(&mut self.history.violations);
         if found.is_empty() { Ok(self.outcome) } else { Err(found) }
     }

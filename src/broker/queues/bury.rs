@@ -158,10 +158,12 @@ impl Broker {
                 return false;
             }
         };
-        // What was dying between those that were found is not in the log any more.
+        // What was dying between those that were found is not in the log any more. Nothing was read before them: what
+        // has begun to die there meanwhile has its turn.
+        let read = part.position..end;
         let gone = lane.window.dying().map(|(offset, ..)| offset);
-        let gone = gone.take_while(|&offset| offset < end).filter(|offset| !offsets.contains(offset));
-        let gone: Vec<i64> = gone.collect();
+        let gone: Vec<i64> =
+            gone.filter(|offset| read.contains(offset) && !offsets.contains(offset)).collect();
         gone.into_iter().for_each(|offset| lane.window.missing(offset..offset + 1));
         if batch.is_empty() {
             return false;

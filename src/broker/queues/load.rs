@@ -5,7 +5,7 @@
 
 use super::Errand;
 use super::lanes::LaneId;
-use crate::api::{Cursor, QUEUES_TOPIC, Reply, RowsWriter};
+use crate::api::{Cursor, QUEUES_TOPIC, Reply, RowsWriter, TopicRef};
 use crate::broker::Broker;
 use crate::broker::internal::Loading;
 use crate::groups::queue::state::{Place, decode};
@@ -52,7 +52,22 @@ impl Broker {
                 log::warn!("{QUEUES_TOPIC} offset {}: a record that means nothing here", row.offset);
                 continue;
             };
-            self.queues.lanes.add(place, topic_id, window);
+            let id = self.queues.lanes.add(place, topic_id, window);
+            self.cut_to_epoch(id, (row.partition, row.offset));
+        }
+    }
+
+    /// Forgets what a window says of records that a power cut has taken since it was written there. Others may have
+    /// their offsets already, so it is not the end of the log that tells, but where the epoch ended in which it was
+    /// written.
+    fn cut_to_epoch(&mut self, id: LaneId, (number, offset): (i32, i64)) {
+        let state =
+            self.live_topic(TopicRef::Name(QUEUES_TOPIC)).and_then(|key| self.partition_of(key, number));
+        let (Ok(state), Some(key)) = (state, self.partition_of_lane(id)) else { return };
+        let epoch = self.partition(state).map(|state| state.epoch_at(offset));
+        let end = epoch.and_then(|epoch| self.partition(key)?.epoch_end(epoch));
+        if let (Some((_, end)), Some(lane)) = (end, self.queues.lanes.get_mut(id)) {
+            lane.window.cut(end);
         }
     }
 

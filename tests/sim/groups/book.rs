@@ -134,8 +134,6 @@ impl Part {
 pub struct Book {
     parts: BTreeMap<(Group, i32), Part>,
     last: Wish,
-    /// The broker sends its members away, and some of them do not hear of it any more.
-    stops: bool,
     /// Commits that were confirmed.
     pub commits: u64,
     /// Changes of what a member reads.
@@ -248,7 +246,7 @@ impl Book {
 
     /// A moment is over: whatever happened in it, each partition has one reader now.
     pub fn end_of_moment(&self) -> Result<(), String> {
-        for ((group, partition), part) in self.parts.iter().filter(|_| !self.stops) {
+        for ((group, partition), part) in &self.parts {
             if part.holders.len() > 1 {
                 let holders = &part.holders;
                 return Err(format!("{group:?}/{partition} is read by members {holders:?} at a time"));
@@ -257,14 +255,8 @@ impl Book {
         Ok(())
     }
 
-    /// The broker begins to stop.
-    pub fn stops(&mut self) {
-        self.stops = true;
-    }
-
     /// The broker is gone, and has forgotten who its members were.
     pub fn restarted(&mut self) {
-        self.stops = false;
         for part in self.parts.values_mut() {
             part.holders.clear();
             part.free_since = part.now();

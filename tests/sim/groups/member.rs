@@ -343,7 +343,7 @@ impl Member {
     fn refused(&self, code: Option<ErrorCode>, message: &str, me: &str, ctx: &mut Ctx<'_>) {
         let history = &mut *ctx.history;
         let excused = match code {
-            Some(ErrorCode::CoordinatorNotAvailable) => history.disk_may_fail,
+            Some(ErrorCode::CoordinatorNotAvailable) => history.disk_may_fail || history.stops,
             Some(ErrorCode::CoordinatorLoadInProgress) => history.views_may_fail,
             Some(ErrorCode::Draining) => true,
             _ => false,
