@@ -40,7 +40,7 @@ fn every_row_is_one_that_the_script_understands() {
     let rows = LISTS.iter().flat_map(|list| rows(list).into_iter().map(move |row| (list.len(), row)));
     for (list, Row { test, scenario, pace, expectation, what, reason }) in rows {
         assert!(seen.insert((list, test)), "{test} is there twice");
-        assert!(["default", "noautocreate"].contains(&scenario), "{test}: {scenario}");
+        assert!(["default", "noautocreate", "delay"].contains(&scenario), "{test}: {scenario}");
         assert!(["short", "long"].contains(&pace), "{test}: {pace}");
         assert!(!what.is_empty(), "{test}: what does it test?");
         match expectation {

@@ -7,7 +7,7 @@ use krappy_wire::error::ErrorCode;
 use super::describe::ConsumerDescription;
 use super::group::ConsumerGroup;
 use super::heartbeat;
-use super::messages::{Heard, Heartbeat, JOINS, Refused};
+use super::messages::{GOES_AWAY, Heard, Heartbeat, JOINS, LEAVES, Refused};
 use super::topics::Topics;
 use crate::groups::assign::Partitions;
 use crate::groups::kind::Kind;
@@ -22,8 +22,8 @@ impl<W: Copy + Ord + Debug> Groups<W> {
         let key = if ask.epoch == JOINS { self.consumer_for(ask.group)? } else { self.consumer_of(ask)? };
         self.with(key, now, |kind, turn| match ask.epoch {
             JOINS => kind.upgraded(topics, turn, |group, turn| group.heartbeat(ask, topics, turn)),
-            JOINS.. => kind.consumer().heartbeat(ask, topics, turn),
-            _ => kind.consumer().leave(ask, turn),
+            LEAVES | GOES_AWAY => kind.consumer().leave(ask, turn),
+            _ => kind.consumer().heartbeat(ask, topics, turn),
         })
     }
 
@@ -139,7 +139,6 @@ pub(super) fn is_classic(group: &str) -> Refused {
 #[cfg(test)]
 mod tests {
     use super::super::testing::{Room, beat, join, of_one};
-    use super::super::{GOES_AWAY, LEAVES};
     use super::*;
     use crate::groups::testing;
     use crate::groups::{Answer, Join, Limits, Sync, Who};

@@ -123,12 +123,14 @@ def static(it, name, **how):
     for number in range(2):
         here, other = members[number], members[1 - number]
         mine, quiet = set(here.held), len(other.holdings)
+        # To start one may take longer than a session.
+        next_home = it.puppet()
         if "protocol" in how:
             here.leave()
         homes[number].kill()
         here.held.clear()
         group.send(5)
-        homes[number] = it.puppet()
+        homes[number] = next_home
         members[number] = group.join(
             f"member-{number}-again", homes[number], instance=f"i{number}", session=20_000, **how
         )

@@ -46,9 +46,11 @@ class Member(puppet.Member):
 
     def turn(self):
         messages = self.consumer.consume(100, 0.1)
+        for error in filter(None, (message.error() for message in messages)):
+            if error.code() not in PASSING:
+                raise KafkaException(error)
+        messages = [message for message in messages if not message.error()]
         for message in messages:
-            if message.error():
-                raise KafkaException(message.error())
             self.read(message.partition(), message.offset(), message.value())
         if messages:
             self.commit_read(self.how == "async")
