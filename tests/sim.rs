@@ -226,7 +226,7 @@ fn a_producer_id_that_is_handed_out_twice_is_noticed() {
 
 #[test]
 fn a_commit_that_is_confirmed_and_not_synced_is_noticed() {
-    assert!(is_called("is read from", Some(Lie::NoCommitSync), None, 200));
+    assert!(is_called("is read from", Some(Lie::NoCommitSync), None, 500));
 }
 
 #[test]
@@ -246,22 +246,22 @@ fn a_partition_that_nobody_gets_any_more_is_noticed() {
 
 #[test]
 fn an_acknowledgement_that_is_confirmed_and_not_synced_is_noticed() {
-    assert!(is_called("was ended for good", Some(Lie::NoQueueSync), None, 200));
+    assert!(is_called("was ended for good", Some(Lie::NoQueueSync), None, 500));
 }
 
 #[test]
 fn a_record_that_no_taker_is_given_is_noticed() {
-    assert!(is_called("nobody acknowledged it", Some(Lie::QueuesAhead), None, 100));
+    assert!(is_called("nobody acknowledged it", Some(Lie::QueuesAhead), None, 500));
 }
 
 #[test]
 fn a_dead_letter_that_is_not_synced_is_noticed() {
-    assert!(is_called("nobody acknowledged it", Some(Lie::NoLetterSync), None, 400));
+    assert!(is_called("nobody acknowledged it", Some(Lie::NoLetterSync), None, 500));
 }
 
 #[test]
 fn a_record_that_two_takers_hold_is_noticed() {
-    assert!(is_called("and held", Some(Lie::Clings), None, 100));
+    assert!(is_called("and held", Some(Lie::Clings), None, 500));
 }
 
 #[test]
