@@ -21,10 +21,12 @@ import org.apache.kafka.clients.admin.ConsumerGroupDescription;
 import org.apache.kafka.clients.consumer.CommitFailedException;
 import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.ConsumerRecords;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.errors.RebalanceInProgressException;
+import org.apache.kafka.common.errors.UnknownMemberIdException;
 import org.apache.kafka.common.protocol.Errors;
 import org.apache.kafka.common.serialization.ByteArrayDeserializer;
 import org.apache.kafka.common.utils.AppInfoParser;
@@ -122,7 +124,7 @@ public final class Puppet {
 
         private void turn() {
             Map<TopicPartition, OffsetAndMetadata> read = new HashMap<>();
-            for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(100))) {
+            for (ConsumerRecord<byte[], byte[]> record : poll()) {
                 tell(name + " = " + record.partition() + " " + record.offset() + " "
                         + new String(record.value(), StandardCharsets.UTF_8));
                 read.put(place(record.partition()), new OffsetAndMetadata(record.offset() + 1));
@@ -139,6 +141,15 @@ public final class Puppet {
             }
         }
 
+        private ConsumerRecords<byte[], byte[]> poll() {
+            try {
+                return consumer.poll(Duration.ofMillis(100));
+            } catch (UnknownMemberIdException e) {
+                // A broker that has started again knows no members of the newer protocol; the next poll joins anew.
+                return ConsumerRecords.empty();
+            }
+        }
+
         private void commitWaiting() {
             if (waiting.isEmpty()) {
                 return;
@@ -147,8 +158,9 @@ public final class Puppet {
                 consumer.commitSync(waiting);
                 confirmed(waiting);
                 waiting = new HashMap<>();
-            } catch (CommitFailedException | RebalanceInProgressException e) {
-                // Refused while the group shares out again; or the partitions are somebody else's, who reads this again.
+            } catch (CommitFailedException | RebalanceInProgressException | UnknownMemberIdException e) {
+                // Refused while the group shares out again; or the partitions are somebody else's, who reads this again;
+                // or the broker has started again and knows nobody.
             }
         }
 
