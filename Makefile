@@ -20,8 +20,9 @@ clients:
 oracle:
 	scripts/install-test-deps.sh
 	tests/clients/run.sh --install tools
+	# As a part of the workspace, so that what `make test` has compiled is not compiled again with other features.
 	KRAPPY_ORACLE=$(CURDIR)/scripts/kafka-oracle.sh $(if $(RECORD),KRAPPY_ORACLE_RECORD=$(RECORD)) \
-		$(CARGO) test --locked --test oracle
+		$(CARGO) test --locked --workspace --test oracle
 
 # librdkafka's own tests of a broker: those that pass and are quick, in about two minutes, and then those that have
 # members of groups, by the newer protocol of groups. The first run builds librdkafka, which takes a few minutes more.
