@@ -350,7 +350,8 @@ impl Consumer {
             // On a broken connection the stream has ended anyway.
             let _ = self.link.send(head, &Request::CloseStream);
         }
-        self.inbox.clear();
+        // The last link may still tell the old one of its end, once for each route.
+        self.inbox = Arc::default();
     }
 }
 

@@ -36,9 +36,4 @@ impl Inbox {
             arrived = self.more.wait_timeout(arrived, left).expect("the inbox does not panic").0;
         }
     }
-
-    /// Forgets what has arrived.
-    pub fn clear(&self) {
-        self.arrived.lock().expect("the inbox does not panic").clear();
-    }
 }

@@ -424,7 +424,8 @@ impl Member {
             // On a broken connection the stream has ended anyway.
             let _ = self.link.send(head, &Request::CloseStream);
         }
-        self.inbox.clear();
+        // The last link may still tell the old one of its end, once for each route.
+        self.inbox = Arc::default();
         self.positions.clear();
         self.committed.clear();
     }

@@ -3,8 +3,8 @@
 mod fake;
 
 use fake::{Fake, batch, script};
-use krappy_client::{Client, Consumer, Error, ErrorCode, Start};
-use krappy_wire::native::{RecordsPart, Reply, Request};
+use krappy_client::{Client, Consumer, Error, Start};
+use krappy_wire::native::Request;
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(10);
@@ -95,16 +95,7 @@ fn frames_that_were_not_polled_before_a_break_are_not_taken_twice() {
 fn a_position_that_does_not_exist_is_told_and_a_seek_goes_on() {
     let fake = Fake::new(vec![script(|peer| {
         let (_, _, head) = peer.register_consumer(&[(0, 3)]);
-        let part = RecordsPart {
-            partition: 0,
-            error: ErrorCode::OffsetOutOfRange.number(),
-            position: 3,
-            next: 3,
-            high_watermark: 20,
-            log_start: 10,
-            batches: &[],
-        };
-        peer.reply(head, &Reply::Records { parts: vec![part] });
+        peer.out_of_range(head, 0, 3, 10);
         peer.request(|_, r| assert_eq!(r, Request::CloseStream));
         let (_, start, head) = peer.register_consumer(&[(0, 10)]);
         assert_eq!(start, Start::Offset(10));

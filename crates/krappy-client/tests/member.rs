@@ -4,7 +4,7 @@ mod fake;
 
 use fake::{Fake, Peer, batch, script};
 use krappy_client::{Error, ErrorCode, Member, Start};
-use krappy_wire::native::{Assigned, Head, RecordsPart, Reply, Request};
+use krappy_wire::native::{Assigned, Head, Reply, Request};
 use std::time::Duration;
 
 const LONG: Duration = Duration::from_secs(10);
@@ -152,16 +152,7 @@ fn a_broken_connection_is_made_again_and_the_group_joined_anew() {
 fn a_gap_is_told_once_and_the_group_is_moved_behind_it() {
     let fake = Fake::new(vec![script(|peer| {
         let (_, subscription) = join(peer, "g_1", &[(0, 3)]);
-        let part = RecordsPart {
-            partition: 0,
-            error: ErrorCode::OffsetOutOfRange.number(),
-            position: 3,
-            next: 3,
-            high_watermark: 20,
-            log_start: 10,
-            batches: &[],
-        };
-        peer.reply(subscription, &Reply::Records { parts: vec![part] });
+        peer.out_of_range(subscription, 0, 3, 10);
         assert_eq!(commit(peer, ErrorCode::None), [(0, 10)]);
         close(peer);
         let (_, subscription) = join(peer, "g_1", &[(0, 10)]);

@@ -174,6 +174,22 @@ impl Peer {
             RecordsPart { partition, error: 0, position, next, high_watermark: next, log_start: 0, batches };
         self.reply(head, &Reply::Records { parts: vec![part] });
     }
+
+    /// Says on a subscription that records of one partition are gone, from its position to the log start offset.
+    pub fn out_of_range(&mut self, head: Head, partition: i32, position: i64, log_start: i64) {
+        let error = ErrorCode::OffsetOutOfRange.number();
+        let high_watermark = log_start + 10;
+        let part = RecordsPart {
+            partition,
+            error,
+            position,
+            next: position,
+            high_watermark,
+            log_start,
+            batches: &[],
+        };
+        self.reply(head, &Reply::Records { parts: vec![part] });
+    }
 }
 
 /// A batch of records with these values.
