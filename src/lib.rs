@@ -16,8 +16,8 @@
 //! * [`groups`] is how consumers share out partitions among themselves, or single records: state machines without
 //!   sockets or disk.
 //!
-//! Then the bricks: [`chunk`], [`timers`], [`time`], [`metrics`], [`config`], [`os`]; and around it all, [`cli`],
-//! [`serve`] and `main.rs`.
+//! Then the bricks: [`chunk`], [`ordered`], [`timers`], [`time`], [`metrics`], [`config`], [`os`]; and around it all,
+//! [`cli`], [`serve`] and `main.rs`.
 //!
 //! # Our own few words
 //!
@@ -54,6 +54,7 @@ pub mod lsm;
 pub mod metrics;
 pub mod native;
 pub mod offline;
+pub mod ordered;
 pub mod os;
 pub mod output;
 pub mod reactor;

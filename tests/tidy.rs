@@ -11,7 +11,7 @@ use std::process::Command;
 /// one line do not know each other. A name stands for the file and the folder of that name. Those that are not built
 /// yet have their place kept.
 const LAYERS: &[&[&str]] = &[
-    &["os", "time"],
+    &["ordered", "os", "time"],
     &["config", "metrics"],
     &["disk", "timers"],
     &["chunk", "groups"],

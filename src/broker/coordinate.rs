@@ -7,7 +7,7 @@
 //! Invariants: nothing is said about offsets before all of them are loaded; commits are applied in the order of the
 //! log.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::acks::OURSELVES;
 use super::catalog::State;
@@ -28,6 +28,7 @@ use crate::api::{
 use crate::config::Config;
 use crate::groups::offsets::{Change, METADATA_MOST, Offsets, Position};
 use crate::groups::{Description, Groups, Limits, Listed};
+use crate::ordered::{self, Numbered};
 use crate::time::{Now, Time};
 use krappy_wire::native::PlainWriter;
 use krappy_wire::partition::partition_for;
@@ -47,7 +48,7 @@ pub struct Coordinator {
     pub(super) streams: Streams,
     state: Loading,
     /// Commits whose records are not durable yet, by slot.
-    pending: BTreeMap<u64, Pending>,
+    pending: Numbered<Pending>,
     next_slot: u64,
 }
 
@@ -92,7 +93,7 @@ impl Coordinator {
             empty_since: EmptySince::default(),
             streams: Streams::default(),
             state: Loading::Done,
-            pending: BTreeMap::new(),
+            pending: Numbered::default(),
             next_slot: CREATION + 1,
         }
     }
@@ -108,7 +109,7 @@ impl Coordinator {
         let pending = self.pending.values().flat_map(|pending| &pending.changes);
         let pending = pending.filter(|change| change.group == group && change.position.is_some());
         let durable = self.offsets.of_group(group).map(|(topic, number, _)| (topic, number));
-        durable.chain(pending.map(|change| (&*change.topic, change.partition))).collect()
+        ordered::set(durable.chain(pending.map(|change| (&*change.topic, change.partition))))
     }
 
     /// When [`Broker::tick_groups`] has something to do.
@@ -409,7 +410,7 @@ impl Broker {
             (CREATION, Reply::Refused(refusal)) => log::error!("{OFFSETS_TOPIC}: {}", refusal.message),
             (CREATION, _) => {}
             (slot, reply) => {
-                let pending = self.coordinator.pending.remove(&slot).expect("a commit is answered once");
+                let pending = self.coordinator.pending.remove(slot).expect("a commit is answered once");
                 let result = match reply {
                     Reply::Published { .. } => Ok(()),
                     Reply::Refused(refusal) => {

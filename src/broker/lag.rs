@@ -11,6 +11,7 @@ use crate::api::group::{GroupDetail, GroupMember, GroupPosition, GroupSummary, T
 use crate::api::{ErrorCode, TopicRef};
 use crate::groups::offsets::Position;
 use crate::groups::{Listed, share};
+use crate::ordered;
 
 /// Most groups of one page.
 const PAGE: usize = 1_000;
@@ -29,8 +30,7 @@ impl Broker {
         let listed = self.coordinator.groups.line(group)?;
         let (members, protocol) = self.members_of(group);
         let read = members.iter().flat_map(|member| &member.share).map(|(topic, _)| topic.as_str());
-        let topics: BTreeSet<&str> =
-            self.positions_of(group).map(|(topic, _, _)| topic).chain(read).collect();
+        let topics = ordered::set(self.positions_of(group).map(|(topic, _, _)| topic).chain(read));
         let positions = topics.iter().flat_map(|topic| self.positions_in(group, topic)).collect();
         Ok(GroupDetail { summary: self.summary(&listed), protocol, members, positions })
     }

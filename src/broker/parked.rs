@@ -3,9 +3,10 @@
 //! Invariant: a parked read is listed under each of its partitions, under its connection, and once among the timers, or
 //! nowhere at all; something will always end it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use crate::api::{ConnId, Fetch, PartitionKey, ReplyTo};
+use crate::ordered::Numbered;
 use crate::time::Time;
 use crate::timers::Timers;
 
@@ -41,7 +42,7 @@ pub struct Parked<T> {
 #[derive(Debug)]
 pub struct Parking<T> {
     next_id: ParkId,
-    parked: BTreeMap<ParkId, Parked<T>>,
+    parked: Numbered<Parked<T>>,
     by_partition: BTreeSet<(PartitionKey, ParkId)>,
     by_conn: BTreeSet<(ConnId, ParkId)>,
     timers: Timers<ParkId>,
@@ -51,7 +52,7 @@ impl<T> Default for Parking<T> {
     fn default() -> Self {
         Self {
             next_id: 0,
-            parked: BTreeMap::new(),
+            parked: Numbered::default(),
             by_partition: BTreeSet::new(),
             by_conn: BTreeSet::new(),
             timers: Timers::default(),
@@ -69,7 +70,7 @@ impl<T: Waits> Parking<T> {
 
     /// Ends a wait, whatever for.
     pub fn take(&mut self, id: ParkId) -> Option<Parked<T>> {
-        let parked = self.parked.remove(&id)?;
+        let parked = self.parked.remove(id)?;
         for partition in parked.asked.partitions() {
             self.by_partition.remove(&(partition, id));
         }
@@ -85,18 +86,18 @@ impl<T: Waits> Parking<T> {
         }
         self.by_conn.insert((parked.to.conn, id));
         self.timers.insert(parked.deadline, id);
-        let before = self.parked.insert(id, parked);
-        assert!(before.is_none() && id <= self.next_id, "a place is taken once");
+        let free = self.parked.insert(id, parked);
+        assert!(free && id <= self.next_id, "a place is taken once");
     }
 
     /// A parked read, to look at it.
     pub fn get(&self, id: ParkId) -> Option<&Parked<T>> {
-        self.parked.get(&id)
+        self.parked.get(id)
     }
 
     /// Marks that a worker is reading for this one.
     pub fn set_reading(&mut self, id: ParkId) {
-        let parked = self.parked.get_mut(&id).expect("it was parked this moment");
+        let parked = self.parked.get_mut(id).expect("it was parked this moment");
         parked.reading = true;
         self.timers.remove(parked.deadline, id);
     }
@@ -104,7 +105,7 @@ impl<T: Waits> Parking<T> {
     /// The reads that wait on a partition, oldest first, without those that a worker reads for.
     pub fn waiting_on(&self, partition: PartitionKey, into: &mut Vec<ParkId>) {
         let all = self.by_partition.range((partition, 0)..=(partition, ParkId::MAX)).map(|(_, id)| *id);
-        into.extend(all.filter(|id| !self.parked[id].reading));
+        into.extend(all.filter(|id| !self.parked[*id].reading));
     }
 
     /// The reads that a connection waits for.
@@ -137,7 +138,7 @@ impl<T: Waits> Parking<T> {
 
     /// Everything waiting that no worker reads for; the broker is stopping.
     pub fn all_idle(&self) -> Vec<ParkId> {
-        self.parked.iter().filter(|(_, p)| !p.reading).map(|(id, _)| *id).collect()
+        self.parked.iter().filter(|(_, p)| !p.reading).map(|(id, _)| id).collect()
     }
 
     /// How many wait.
@@ -153,7 +154,7 @@ impl<T: Waits> Parking<T> {
     /// Checks the invariant; for tests and the simulator.
     pub fn invariants(&self) {
         let on =
-            |(&id, p): (&ParkId, &Parked<T>)| p.asked.partitions().map(|key| (key, id)).collect::<Vec<_>>();
+            |(id, p): (ParkId, &Parked<T>)| p.asked.partitions().map(|key| (key, id)).collect::<Vec<_>>();
         let wanted: BTreeSet<_> = self.parked.iter().flat_map(on).collect();
         assert_eq!(self.by_partition, wanted, "partition lists and parked reads agree");
         assert_eq!(self.by_conn.len(), self.parked.len(), "connection lists and parked reads agree");

@@ -4,13 +4,12 @@
 //! Invariant: a new log start offset is durable before it is answered; no position that is given out lies outside what
 //! readers may see, except where the client has named it itself.
 
-use std::collections::BTreeMap;
-
 use super::deferred::Question;
 use super::parked::ParkId;
 use super::{Broker, Taken};
 use crate::api::{At, ErrorCode, PartitionKey, Position, Refusal, Reply, ReplyTo, TopicKey, TopicRef};
 use crate::broker::partition::Partition;
+use crate::ordered::Numbered;
 use crate::segment::Lookup;
 use crate::worker::Job;
 
@@ -18,7 +17,7 @@ use crate::worker::Job;
 #[derive(Debug, Default)]
 pub struct Lookups {
     next: ParkId,
-    open: BTreeMap<ParkId, OpenLookup>,
+    open: Numbered<OpenLookup>,
 }
 
 #[derive(Debug)]
@@ -254,7 +253,7 @@ impl Broker {
     }
 
     pub(super) fn found(&mut self, id: ParkId, index: usize, result: std::io::Result<Option<(i64, i64)>>) {
-        let open = self.lookups.open.get_mut(&id).expect("a lookup stays open until its last answer");
+        let open = self.lookups.open.get_mut(id).expect("a lookup stays open until its last answer");
         let position = &mut open.parts[index];
         let partition = self.partitions[position.partition.0 as usize].as_deref();
         match (result, partition) {
@@ -284,7 +283,7 @@ impl Broker {
         }
         open.missing -= 1;
         if open.missing == 0 {
-            let open = self.lookups.open.remove(&id).expect("it was there a moment ago");
+            let open = self.lookups.open.remove(id).expect("it was there a moment ago");
             match open.failed {
                 Some(refusal) => {
                     self.refuse(open.to, refusal);

@@ -20,7 +20,7 @@ mod take;
 mod takers;
 mod walk;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::acks::OURSELVES;
 use super::internal::{Hold, Loading};
@@ -29,6 +29,7 @@ use super::{Broker, Taken};
 use crate::api::queue::{QueueReply, QueueRequest, TakenWriter};
 use crate::api::{ConnId, ErrorCode, QUEUES_TOPIC, Refusal, Reply, ReplyTo, TopicKey, TopicRef};
 use crate::groups::MOST_NAME;
+use crate::ordered::Numbered;
 use crate::time::{Now, Time};
 use crate::timers::Timers;
 use lanes::{LaneId, Lanes};
@@ -59,13 +60,13 @@ pub struct Queues {
     woken: BTreeSet<ParkId>,
     /// Windows to be written at the end of the turn.
     unsaved: BTreeSet<LaneId>,
-    settlements: BTreeMap<SettlementId, Settlement>,
+    settlements: Numbered<Settlement>,
     /// Windows with dying records whose copying can begin.
     dying: BTreeSet<LaneId>,
     /// Windows whose dying records are tried again then.
     burials: Timers<LaneId>,
-    redrives: BTreeMap<RedriveId, Redrive>,
-    errands: BTreeMap<u64, Errand>,
+    redrives: Numbered<Redrive>,
+    errands: Numbered<Errand>,
     /// The last number given to anything here.
     last: u64,
     /// The partition that the next take begins with, so that a busy one does not starve the others.
@@ -104,11 +105,11 @@ impl Default for Queues {
             takes: Parking::default(),
             woken: BTreeSet::new(),
             unsaved: BTreeSet::new(),
-            settlements: BTreeMap::new(),
+            settlements: Numbered::default(),
             dying: BTreeSet::new(),
             burials: Timers::default(),
-            redrives: BTreeMap::new(),
-            errands: BTreeMap::new(),
+            redrives: Numbered::default(),
+            errands: Numbered::default(),
             last: 0,
             turn: 0,
         }
@@ -206,14 +207,14 @@ impl Broker {
         let slot = if is_new { self.queues.errand(Errand::MakeState).slot } else { FIRST_SLOT };
         let made = self.internal_topic(QUEUES_TOPIC, STATE_PARTITIONS, slot);
         if self.catalog.find(QUEUES_TOPIC).is_none() {
-            self.queues.errands.remove(&slot);
+            self.queues.errands.remove(slot);
         }
         made
     }
 
     /// Takes a reply to what the broker has asked itself about queues.
     pub(super) fn told_queues(&mut self, slot: u64, reply: Reply, now: Now) {
-        let errand = self.queues.errands.remove(&slot).expect("an errand is answered once");
+        let errand = self.queues.errands.remove(slot).expect("an errand is answered once");
         match errand {
             Errand::Load => self.loaded_queues(reply, now),
             Errand::MakeState | Errand::Nothing => {

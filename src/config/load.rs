@@ -10,6 +10,7 @@ use super::Config;
 use super::nearest::did_you_mean;
 use super::table::{self, Setting, settings};
 use super::value::Value;
+use crate::ordered;
 
 /// Where a value came from; later ones win.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -93,9 +94,8 @@ pub fn parse_environment(
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Vec<Given>, Vec<String>> {
     let (mut given, mut problems) = (Vec::new(), Vec::new());
-    let mut sorted: Vec<_> = variables.into_iter().filter(|(name, _)| name.starts_with("KRAPPY_")).collect();
-    sorted.sort();
-    for (variable, value) in sorted {
+    let ours = variables.into_iter().filter(|(name, _)| name.starts_with("KRAPPY_"));
+    for (variable, value) in ordered::set(ours) {
         if variable == "KRAPPY_LOG" || variable == "KRAPPY_CONFIG" {
             continue;
         }

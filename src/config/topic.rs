@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use super::nearest::did_you_mean;
 use super::value::{Bounds, Kind, Value};
+use crate::ordered;
 
 /// Settings of one topic, all of them: its own where it has set them, the broker's elsewhere.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -376,9 +377,7 @@ fn parse(key: &str, value: &str) -> Result<(&'static TopicSetting, Value), Strin
 
 /// Kafka takes the policies of `cleanup.policy` in any order, with spaces.
 fn sorted_list(value: &str) -> String {
-    let mut words: Vec<&str> = value.split(',').map(str::trim).collect();
-    words.sort_unstable();
-    words.dedup();
+    let words: Vec<&str> = ordered::set(value.split(',').map(str::trim)).into_iter().collect();
     words.join(",")
 }
 
@@ -557,7 +556,7 @@ mod tests {
         );
         assert!(error("cleanup.policy", "burn").ends_with("one of delete, compact, compact,delete"));
         assert!(error("cleanup.policy", "compact,burn").contains("burn"));
-        assert!(error("min.cleanable.dirty.ratio", "1.5").ends_with("a number from 0 to 1"));
+        assert!(error("min.cleanable.dirty.ratio", "1.5").ends_with("a number from 0 to 1, such as 0.5"));
         assert!(error("min.insync.replicas", "2").contains("one copy"));
         assert!(error("zookeeper", "2").ends_with("is not a setting of a topic"));
     }

@@ -50,7 +50,7 @@ impl Disk for RealDisk {
                 Err(e) => return Err(e),
             }
         }
-        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        entries.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         Ok(entries)
     }
 

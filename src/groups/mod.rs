@@ -66,6 +66,7 @@ use std::sync::Arc;
 
 use krappy_wire::error::ErrorCode;
 
+use crate::ordered::Numbered;
 use crate::time::Time;
 use crate::timers::Timers;
 use consumer::{Push, Topics};
@@ -84,7 +85,7 @@ pub struct Groups<W> {
     ids: MemberIds,
     last: Key,
     by_name: BTreeMap<Arc<str>, Key>,
-    groups: BTreeMap<Key, Entry<W>>,
+    groups: Numbered<Entry<W>>,
     /// When to look at which group.
     timers: Timers<Key>,
     /// Who waits, and as which member.
@@ -117,7 +118,7 @@ impl<W: Copy + Ord + Debug> Groups<W> {
             ids: MemberIds::new(salt),
             last: 0,
             by_name: BTreeMap::new(),
-            groups: BTreeMap::new(),
+            groups: Numbered::default(),
             timers: Timers::default(),
             waiting: BTreeMap::new(),
             answers: Vec::new(),
@@ -221,7 +222,7 @@ impl<W: Copy + Ord + Debug> Groups<W> {
 
     /// DeleteGroups: whether it is allowed.
     pub fn may_delete(&self, group: &str) -> Result<(), ErrorCode> {
-        let is_empty = self.groups[&self.look(group)?].kind.is_empty();
+        let is_empty = self.groups[self.look(group)?].kind.is_empty();
         if is_empty { Ok(()) } else { Err(ErrorCode::NonEmptyGroup) }
     }
 
@@ -236,7 +237,7 @@ impl<W: Copy + Ord + Debug> Groups<W> {
 
     /// OffsetDelete: the topics whose offsets must stay because members read them.
     pub fn subscribed_topics(&self, group: &str) -> Result<Subscribed<'_>, ErrorCode> {
-        self.groups[&self.look(group)?].kind.subscribed()
+        self.groups[self.look(group)?].kind.subscribed()
     }
 
     /// ListGroups, sorted by name. Filters are names of states and of kinds of groups in any case; an empty filter lets
@@ -245,24 +246,24 @@ impl<W: Copy + Ord + Debug> Groups<W> {
         let has = |filter: &[&str], name: &str| {
             filter.is_empty() || filter.iter().any(|wanted| wanted.trim().eq_ignore_ascii_case(name))
         };
-        let all = self.by_name.values().map(|key| self.groups[key].kind.listed());
+        let all = self.by_name.values().map(|key| self.groups[*key].kind.listed());
         all.filter(|group| has(states, group.state) && has(kinds, group.kind)).collect()
     }
 
     /// Groups behind a name, sorted by name.
     pub fn after(&self, name: &str) -> impl Iterator<Item = Listed<'_>> {
         let behind = self.by_name.range::<str, _>((Bound::Excluded(name), Bound::Unbounded));
-        behind.map(|(_, key)| self.groups[key].kind.listed())
+        behind.map(|(_, key)| self.groups[*key].kind.listed())
     }
 
     /// One group as a line.
     pub fn line(&self, group: &str) -> Result<Listed<'_>, ErrorCode> {
-        Ok(self.groups[&self.look(group)?].kind.listed())
+        Ok(self.groups[self.look(group)?].kind.listed())
     }
 
     /// DescribeGroups. It knows classic groups only: any other is dead.
     pub fn describe(&self, group: &str) -> Description<'_> {
-        match self.by_name.get(group).map(|key| &self.groups[key].kind) {
+        match self.by_name.get(group).map(|key| &self.groups[*key].kind) {
             Some(Kind::Classic(group)) => group.describe(),
             Some(Kind::Consumer(_)) | None => Description::DEAD,
         }
@@ -306,7 +307,7 @@ impl<W: Copy + Ord + Debug> Groups<W> {
     pub fn tick(&mut self, now: Time) {
         while let Some(key) = self.timers.take_due(now) {
             let Self { groups, timers, .. } = self;
-            if groups.get_mut(&key).expect("a timer belongs to a group").next.rings(now, key, timers) {
+            if groups.get_mut(key).expect("a timer belongs to a group").next.rings(now, key, timers) {
                 self.with(key, now, |kind, turn| kind.tick(turn));
             }
         }
@@ -356,7 +357,7 @@ impl<W: Copy + Ord + Debug> Groups<W> {
     }
 
     fn is_empty_consumer(&self, key: Key) -> bool {
-        matches!(&self.groups[&key].kind, Kind::Consumer(group) if group.len() == 0)
+        matches!(&self.groups[key].kind, Kind::Consumer(group) if group.len() == 0)
     }
 
     /// A group by a name that members may use.
@@ -373,7 +374,7 @@ impl<W: Copy + Ord + Debug> Groups<W> {
     }
 
     fn entry(&mut self, key: Key) -> &mut Entry<W> {
-        self.groups.get_mut(&key).expect("the group was found a moment ago")
+        self.groups.get_mut(key).expect("the group was found a moment ago")
     }
 
     fn is_full(&self) -> bool {

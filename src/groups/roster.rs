@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::member::{Member, Pending, Waits};
 use super::messages::Join;
 use super::protocols::Supporters;
+use crate::ordered::Numbered;
 
 /// Names a member or a pending id within its group; the older one has the smaller.
 pub(super) type Number = u64;
@@ -19,7 +20,7 @@ pub(super) type Number = u64;
 #[derive(Debug)]
 pub(super) struct Roster<W> {
     last: Number,
-    members: BTreeMap<Number, Member<W>>,
+    members: Numbered<Member<W>>,
     pending: BTreeMap<Number, Pending>,
     by_id: BTreeMap<Arc<str>, Number>,
     by_instance: BTreeMap<Arc<str>, Number>,
@@ -32,7 +33,7 @@ impl<W> Default for Roster<W> {
     fn default() -> Self {
         Self {
             last: 0,
-            members: BTreeMap::new(),
+            members: Numbered::default(),
             pending: BTreeMap::new(),
             by_id: BTreeMap::new(),
             by_instance: BTreeMap::new(),
@@ -86,17 +87,17 @@ impl<W: Copy> Roster<W> {
 
     /// A member that is there.
     pub fn member(&self, number: Number) -> &Member<W> {
-        &self.members[&number]
+        &self.members[number]
     }
 
     /// A member, if this is one.
     pub fn get(&self, number: Number) -> Option<&Member<W>> {
-        self.members.get(&number)
+        self.members.get(number)
     }
 
     /// The same, to change what does not weigh and what it does not wait for.
     pub fn get_mut(&mut self, number: Number) -> Option<&mut Member<W>> {
-        self.members.get_mut(&number)
+        self.members.get_mut(number)
     }
 
     /// A pending id, if this is one.
@@ -106,7 +107,7 @@ impl<W: Copy> Roster<W> {
 
     /// All members, the oldest first.
     pub fn members(&self) -> impl ExactSizeIterator<Item = (Number, &Member<W>)> {
-        self.members.iter().map(|(number, member)| (*number, member))
+        self.members.iter()
     }
 
     /// The pending id that was given out first.
@@ -145,7 +146,7 @@ impl<W: Copy> Roster<W> {
 
     /// Removes a member.
     pub fn remove(&mut self, number: Number) -> Option<Member<W>> {
-        let member = self.members.remove(&number)?;
+        let member = self.members.remove(number)?;
         self.by_id.remove(&member.id);
         if let Some(instance) = &member.instance {
             self.by_instance.remove(instance);
@@ -166,7 +167,7 @@ impl<W: Copy> Roster<W> {
 
     /// Takes over what a member says anew.
     pub fn update(&mut self, number: Number, ask: &Join<'_>) {
-        let member = self.members.get_mut(&number).expect("it is updated because it is there");
+        let member = self.members.get_mut(number).expect("it is updated because it is there");
         self.supporters.remove(&member.protocols);
         self.bytes -= member.weight();
         member.update(ask);
@@ -176,7 +177,7 @@ impl<W: Copy> Roster<W> {
 
     /// Gives a static member another id.
     pub fn rename(&mut self, number: Number, id: Arc<str>) {
-        let member = self.members.get_mut(&number).expect("it is renamed because it is there");
+        let member = self.members.get_mut(number).expect("it is renamed because it is there");
         self.by_id.remove(&member.id);
         let before = self.by_id.insert(id.clone(), number);
         assert!(before.is_none(), "an id is given out once");
@@ -186,7 +187,7 @@ impl<W: Copy> Roster<W> {
 
     /// Says what a member waits for, and what it has waited for.
     pub fn set_waits(&mut self, number: Number, waits: Waits<W>) -> Waits<W> {
-        let member = self.members.get_mut(&number).expect("it waits because it is there");
+        let member = self.members.get_mut(number).expect("it waits because it is there");
         let before = std::mem::replace(&mut member.waits, waits);
         self.joined += usize::from(waits.has_joined());
         self.joined -= usize::from(before.has_joined());
@@ -195,7 +196,7 @@ impl<W: Copy> Roster<W> {
 
     /// Gives a member its share.
     pub fn assign(&mut self, number: Number, share: Arc<[u8]>) {
-        let member = self.members.get_mut(&number).expect("it is given a share because it is there");
+        let member = self.members.get_mut(number).expect("it is given a share because it is there");
         self.bytes = self.bytes - member.assignment.len() + share.len();
         member.assignment = share;
     }
@@ -210,10 +211,10 @@ impl<W: Copy> Roster<W> {
         let members = self.members.values().map(Member::weight).sum::<usize>();
         let pending = self.pending.values().map(Pending::weight).sum::<usize>();
         assert_eq!(members + pending, self.bytes, "bytes are what all weigh");
-        let ids = self.members.iter().map(|(n, m)| (m.id.clone(), *n));
+        let ids = self.members.iter().map(|(n, m)| (m.id.clone(), n));
         let ids: BTreeMap<_, _> = ids.chain(self.pending.iter().map(|(n, p)| (p.id.clone(), *n))).collect();
         assert_eq!(ids, self.by_id, "everybody is found by id");
-        let instances = self.members.iter().filter_map(|(n, m)| Some((m.instance.clone()?, *n)));
+        let instances = self.members.iter().filter_map(|(n, m)| Some((m.instance.clone()?, n)));
         assert_eq!(instances.collect::<BTreeMap<_, _>>(), self.by_instance, "and by instance");
         if !self.members.is_empty() {
             assert!(self.choose_protocol().is_some(), "the members have a protocol in common");

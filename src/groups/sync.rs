@@ -10,6 +10,7 @@ use super::group::{ClassicGroup, Due, State};
 use super::member::Waits;
 use super::messages::{Answer, Sync, Synced};
 use super::roster::Number;
+use crate::ordered;
 
 impl<W: Copy + Ord + Debug> ClassicGroup<W> {
     /// Answers at once, or lets the client wait for the leader.
@@ -58,7 +59,7 @@ impl<W: Copy + Ord + Debug> ClassicGroup<W> {
 
     /// Gives every member its share, as the leader wrote it; shares for strangers go nowhere.
     fn share_out(&mut self, ask: &Sync<'_>, turn: &mut Turn<'_, W>) {
-        let shares: BTreeMap<&str, &[u8]> = ask.assignments.iter().copied().collect();
+        let shares: BTreeMap<&str, &[u8]> = ordered::map(ask.assignments.iter().copied());
         self.state = State::Stable;
         for number in self.numbers() {
             let share = shares.get(&*self.roster.member(number).id).copied().unwrap_or_default();

@@ -62,7 +62,7 @@ impl<W: Copy + Ord + Debug> Groups<W> {
         now: Time,
         handle: impl FnOnce(&mut Kind<W>, &mut Turn<'_, W>) -> R,
     ) -> R {
-        let kind = &mut self.groups.get_mut(&key).expect("the group was found a moment ago").kind;
+        let kind = &mut self.groups.get_mut(key).expect("the group was found a moment ago").kind;
         let (bytes, answered, pushed) = (kind.bytes(), self.answers.len(), self.pushes.len());
         let room = self.limits.bytes.saturating_sub(self.bytes);
         let (limits, ids) = (&self.limits, &mut self.ids);
@@ -89,7 +89,7 @@ impl<W: Copy + Ord + Debug> Groups<W> {
 
     /// Looks at a group again when it needs it, or forgets it.
     pub(super) fn settle(&mut self, key: Key) {
-        let entry = self.groups.get_mut(&key).expect("it was handled a moment ago");
+        let entry = self.groups.get_mut(key).expect("it was handled a moment ago");
         match entry.kind.next_deadline() {
             _ if entry.kind.is_over() => self.end(key),
             Some(at) => entry.next.set(at, key, &mut self.timers),
@@ -117,7 +117,7 @@ impl<W: Copy + Ord + Debug> Groups<W> {
 
     /// An empty group goes on as one of the other kind. What was committed under its name stays.
     pub(super) fn convert(&mut self, key: Key) {
-        let entry = self.groups.get_mut(&key).expect("the group was found a moment ago");
+        let entry = self.groups.get_mut(key).expect("the group was found a moment ago");
         assert!(entry.kind.is_empty(), "only an empty group becomes one of another kind");
         self.bytes -= entry.kind.bytes();
         entry.next.clear(key, &mut self.timers);
@@ -138,7 +138,7 @@ impl<W: Copy + Ord + Debug> Groups<W> {
 
     /// Forgets a group.
     pub(super) fn end(&mut self, key: Key) {
-        let mut entry = self.groups.remove(&key).expect("it was found a moment ago");
+        let mut entry = self.groups.remove(key).expect("it was found a moment ago");
         entry.next.clear(key, &mut self.timers);
         self.bytes -= entry.kind.bytes();
         self.by_name.remove(entry.kind.name());
@@ -147,7 +147,7 @@ impl<W: Copy + Ord + Debug> Groups<W> {
     /// Checks what is counted and listed twice; for tests and the simulator.
     pub fn invariants(&self) {
         let mut waiting = BTreeMap::new();
-        for (&key, Entry { kind, .. }) in &self.groups {
+        for (key, Entry { kind, .. }) in self.groups.iter() {
             kind.invariants();
             assert!(!kind.is_over(), "{:?} should be gone", kind.name());
             assert_eq!(self.by_name.get(kind.name()), Some(&key), "a group is found by its name");

@@ -9,6 +9,7 @@ use super::message::message;
 use super::plan::{Context, Plan, refused};
 use super::wire::{Text, Uuid};
 use crate::api::{Reply, Request, SettingSource, TopicDescription};
+use crate::ordered;
 
 message! {
     /// Asks for new topics.
@@ -129,9 +130,8 @@ fn partitions(topic: &CreatableTopic<'_>) -> Result<Option<i32>, Wrong> {
         let why = "with an assignment of replicas, partitions and replication factor must be -1";
         return Err((KafkaError::InvalidRequest, why));
     }
-    let mut numbers: Vec<i32> = topic.assignments.iter().map(|a| a.partition_index).collect();
-    numbers.sort_unstable();
-    let consecutive = numbers.iter().enumerate().all(|(n, number)| n as i32 == *number);
+    let numbers = ordered::set(topic.assignments.iter().map(|a| a.partition_index));
+    let consecutive = numbers.iter().copied().eq(0..topic.assignments.len() as i32);
     if !consecutive || topic.assignments.iter().any(|a| a.broker_ids != [NODE]) {
         let why = "an assignment numbers partitions from 0 on, and each has its one replica on broker 1";
         return Err((KafkaError::InvalidReplicaAssignment, why));

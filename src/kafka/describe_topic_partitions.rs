@@ -8,6 +8,7 @@ use super::message::message;
 use super::plan::{Context, ON_TOPIC, Plan, refused};
 use super::wire::{Text, Uuid};
 use crate::api::{INTERNAL_TOPICS, Reply, Request, TopicRef};
+use crate::ordered;
 
 message! {
     /// Asks for topics, from the cursor on; no topics: for all.
@@ -84,9 +85,8 @@ pub fn ask<'a>(request: DescribeTopicPartitionsRequest<'a>, context: &Context<'_
             page(found.collect(), from, limit, epoch)
         });
     }
-    let mut names: Vec<&'a str> = request.topics.into_iter().map(|t| t.name).collect();
-    names.sort_unstable();
-    names.dedup();
+    let names = ordered::set(request.topics.into_iter().map(|t| t.name));
+    let names: Vec<&'a str> = names.into_iter().collect();
     if lost {
         return refuse_all(&names);
     }

@@ -12,6 +12,7 @@ use crate::api::group::GroupReply;
 use crate::api::{Refusal, Reply, Request, TopicRef};
 use crate::config::Limits;
 use crate::language::{Address, Greeting};
+use crate::ordered;
 
 /// What a request comes to.
 pub enum Plan<'a> {
@@ -152,7 +153,7 @@ pub fn allowed(asked: bool, all: i32) -> i32 {
 /// What a list names more than once.
 pub fn named_twice<T: Ord + Copy>(items: impl IntoIterator<Item = T>) -> std::collections::BTreeSet<T> {
     let mut seen = std::collections::BTreeSet::new();
-    items.into_iter().filter(|item| !seen.insert(*item)).collect()
+    ordered::set(items.into_iter().filter(|item| !seen.insert(*item)))
 }
 
 /// Whether a list names something twice.

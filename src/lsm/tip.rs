@@ -3,6 +3,8 @@
 //! Invariant: no edit leads to a tip in which a run is there twice, runs of a level above 0 overlap, or what is covered
 //! has become less.
 
+use std::cmp::Reverse;
+
 use super::RunMeta;
 use super::block::Flaw;
 
@@ -37,6 +39,14 @@ pub struct Edit {
     pub removed: Vec<u64>,
 }
 
+/// Whether a run has its place before another one of the same level: on level 0 the newest first, on others by key.
+pub(super) fn stands_before(level: usize, one: &RunMeta, other: &RunMeta) -> bool {
+    match level {
+        0 => (Reverse(one.max_seq), one.number) < (Reverse(other.max_seq), other.number),
+        _ => one.smallest < other.smallest,
+    }
+}
+
 impl Tip {
     /// The tip of a tree without a file.
     pub fn empty() -> Tip {
@@ -60,9 +70,9 @@ impl Tip {
             run.check()?;
             self.next_number =
                 self.next_number.max(run.number.checked_add(1).ok_or("a number is too large")?);
-            self.levels.get_mut(usize::from(level)).ok_or("there is no such level")?.push(run);
+            let runs = self.levels.get_mut(usize::from(level)).ok_or("there is no such level")?;
+            runs.insert(runs.partition_point(|other| stands_before(usize::from(level), other, &run)), run);
         }
-        self.order();
         self.check()?;
         Ok(self)
     }
@@ -75,12 +85,6 @@ impl Tip {
         }
         let removed = before - self.runs().count();
         if removed == numbers.len() { Ok(()) } else { Err("an edit removes a run that is not there") }
-    }
-
-    fn order(&mut self) {
-        let (newest_first, by_key) = self.levels.split_at_mut(1);
-        newest_first[0].sort_by_key(|run| (std::cmp::Reverse(run.max_seq), run.number));
-        by_key.iter_mut().for_each(|level| level.sort_by(|a, b| a.smallest.cmp(&b.smallest)));
     }
 
     fn check(&self) -> Result<(), Flaw> {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::levels::RunShape;
 use super::sources::{Chain, Source};
 use super::store::Change;
+use super::tip::stands_before;
 use super::{Access, KeyRange, Kind, LEVELS, ReadError, Run};
 
 /// The run files of a tree, for reading on any thread. Memtables are not in it.
@@ -110,11 +111,10 @@ impl Version {
             runs.retain(|run| !change.removed.contains(&run.meta().number));
         }
         for (level, run) in &change.added {
-            levels[*level].push(run.clone());
+            let at = levels[*level].partition_point(|other| stands_before(*level, other.meta(), run.meta()));
+            levels[*level].insert(at, run.clone());
         }
-        levels[0].sort_by_key(|run| std::cmp::Reverse(run.meta().max_seq));
-        for runs in &mut levels[1..] {
-            runs.sort_by(|a, b| a.meta().smallest.cmp(&b.meta().smallest));
+        for runs in &levels[1..] {
             let disjoint = runs.is_sorted_by(|a, b| a.meta().largest < b.meta().smallest);
             assert!(disjoint, "the runs of a level do not overlap");
         }

@@ -104,7 +104,7 @@ impl Lookup {
 
     /// Looks where the newest record should be, and at all of a part whose newest record is out of bounds.
     fn newest(&mut self, mut parts: Vec<Part>) -> io::Result<Found> {
-        parts.sort_by_key(|part| (Reverse(part.newest), part.first_offset()));
+        parts.sort_unstable_by_key(|part| (Reverse(part.newest), part.first_offset()));
         let mut best = None;
         for part in &parts {
             if newer(best, Some((part.first_offset(), part.newest))) == best && best.is_some() {

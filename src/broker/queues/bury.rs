@@ -3,8 +3,6 @@
 //! Invariant: a record is done only when its letter is durable. A crash in between leaves the record dying, so there
 //! may be two letters of it, and never none.
 
-use std::collections::BTreeMap;
-
 use krappy_wire::batch::BatchError;
 
 use super::lanes::{Lane, LaneId};
@@ -16,7 +14,7 @@ use crate::api::{
 };
 use crate::broker::catalog::Then;
 use crate::broker::{Broker, Taken};
-use crate::groups::queue::Why;
+use crate::ordered;
 use crate::time::Now;
 
 /// Bytes of letters that are published at once, unless one is larger.
@@ -178,7 +176,7 @@ impl Broker {
         };
         let to = self.queues.errand(Errand::Bury(id, offsets));
         if self.publish(to, &publish, now) == Taken::Later {
-            self.queues.errands.remove(&to.slot);
+            self.queues.errands.remove(to.slot);
             self.bury_again(id, SOON_MS, now);
             return false;
         }
@@ -217,8 +215,8 @@ fn collect(
     most: usize,
     now: Now,
 ) -> Result<(Batch, Vec<i64>, i64), BatchError> {
-    let dying: BTreeMap<i64, (u32, &Why)> =
-        lane.window.dying().map(|(offset, deliveries, why)| (offset, (deliveries, why))).collect();
+    let dying =
+        ordered::map(lane.window.dying().map(|(offset, deliveries, why)| (offset, (deliveries, why))));
     let (mut batch, mut offsets) = (Batch::new(now.wall), Vec::new());
     let end = walk(bytes, part.position, part.next, |record| {
         let Some(&(deliveries, why)) = dying.get(&record.offset) else { return true };

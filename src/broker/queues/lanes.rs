@@ -12,6 +12,7 @@ use crate::api::{ErrorCode, PartitionKey, Refusal, ReplyTo, TopicKey, TopicRef};
 use crate::broker::Broker;
 use crate::groups::queue::Window;
 use crate::groups::queue::state::Place;
+use crate::ordered::Numbered;
 use crate::time::{Now, Time};
 use crate::timers::Timers;
 
@@ -41,7 +42,7 @@ pub struct Lane {
 #[derive(Debug, Default)]
 pub struct Lanes {
     last: LaneId,
-    lanes: BTreeMap<LaneId, Lane>,
+    lanes: Numbered<Lane>,
     places: BTreeMap<Place, LaneId>,
     timers: Timers<LaneId>,
     bytes: usize,
@@ -70,18 +71,18 @@ impl Lanes {
 
     /// Forgets a window.
     pub fn remove(&mut self, id: LaneId) -> Option<Lane> {
-        let lane = self.lanes.remove(&id)?;
+        let lane = self.lanes.remove(id)?;
         self.places.remove(&lane.place);
         self.bytes -= lane.bytes;
         Some(lane)
     }
 
     pub fn get(&self, id: LaneId) -> Option<&Lane> {
-        self.lanes.get(&id)
+        self.lanes.get(id)
     }
 
     pub fn get_mut(&mut self, id: LaneId) -> Option<&mut Lane> {
-        self.lanes.get_mut(&id)
+        self.lanes.get_mut(id)
     }
 
     pub fn find(&self, group: &str, topic: &str, partition: i32) -> Option<LaneId> {
@@ -96,7 +97,7 @@ impl Lanes {
     }
 
     pub fn iter(&self) -> impl Iterator<Item = (LaneId, &Lane)> {
-        self.lanes.iter().map(|(id, lane)| (*id, lane))
+        self.lanes.iter()
     }
 
     pub fn len(&self) -> usize {
@@ -110,7 +111,7 @@ impl Lanes {
 
     /// A window has changed. Whether it has dying records whose copying has not begun.
     pub fn note(&mut self, id: LaneId) -> bool {
-        let Some(lane) = self.lanes.get_mut(&id) else { return false };
+        let Some(lane) = self.lanes.get_mut(id) else { return false };
         let bytes = lane.window.bytes();
         self.bytes = self.bytes - lane.bytes + bytes;
         lane.bytes = bytes;
@@ -131,7 +132,7 @@ impl Lanes {
     /// Ends what is due in one window; which, and whether anything was.
     pub fn tick(&mut self, attempts: u32, now: Time) -> Option<(LaneId, bool)> {
         let id = self.timers.take_due(now)?;
-        let Some(lane) = self.lanes.get_mut(&id) else { return Some((id, false)) };
+        let Some(lane) = self.lanes.get_mut(id) else { return Some((id, false)) };
         lane.alarm = None;
         Some((id, lane.window.tick(attempts, now)))
     }
@@ -141,11 +142,11 @@ impl Lanes {
         let bytes: usize = self.lanes.values().map(|lane| lane.window.bytes()).sum();
         assert_eq!(self.bytes, bytes, "the sum of memory is kept");
         let alarms: BTreeSet<LaneId> =
-            self.lanes.iter().filter(|(_, lane)| lane.alarm.is_some()).map(|(id, _)| *id).collect();
-        for (id, lane) in &self.lanes {
+            self.lanes.iter().filter(|(_, lane)| lane.alarm.is_some()).map(|(id, _)| id).collect();
+        for (id, lane) in self.lanes.iter() {
             lane.window.invariants();
             let due = lane.window.next_deadline();
-            assert!(due.is_none() || alarms.contains(id), "whatever ends by itself has a timer");
+            assert!(due.is_none() || alarms.contains(&id), "whatever ends by itself has a timer");
         }
     }
 }
@@ -321,7 +322,7 @@ impl Broker {
         if let Ok(topic) = self.live_topic(TopicRef::Name(crate::api::QUEUES_TOPIC)) {
             let to = self.queues.errand(Errand::Nothing);
             if !self.write_state(to, topic, &lane.place, None, now) {
-                self.queues.errands.remove(&to.slot);
+                self.queues.errands.remove(to.slot);
             }
         }
     }

@@ -84,7 +84,7 @@ impl Broker {
     }
 
     fn take_letters(&mut self, id: RedriveId, now: Now) {
-        let redrive = self.queues.redrives.get_mut(&id).expect("it is under way");
+        let redrive = self.queues.redrives.get_mut(id).expect("it is under way");
         redrive.step = Step::Taking;
         let (most, taker) = (redrive.left.min(STEP), redrive.taker);
         if most == 0 {
@@ -107,7 +107,7 @@ impl Broker {
     }
 
     fn finish_redrive(&mut self, id: RedriveId, failed: Option<Refusal>) {
-        let redrive = self.queues.redrives.remove(&id).expect("it is under way");
+        let redrive = self.queues.redrives.remove(id).expect("it is under way");
         match failed {
             // What was put back before is told, and the next request meets whatever is wrong.
             Some(refusal) if redrive.moved == 0 => {
@@ -119,7 +119,7 @@ impl Broker {
 
     /// Something that a step has asked for is done.
     pub(super) fn redrive_on(&mut self, id: RedriveId, reply: Reply, now: Now) {
-        let redrive = self.queues.redrives.get_mut(&id).expect("it is under way");
+        let redrive = self.queues.redrives.get_mut(id).expect("it is under way");
         match (std::mem::replace(&mut redrive.step, Step::Taking), reply) {
             (Step::Taking, Reply::Queue(QueueReply::Taken(letters))) if letters.is_empty() => {
                 self.finish_redrive(id, None);
@@ -144,7 +144,7 @@ impl Broker {
 
     /// Publishes the letters of this group to the partitions that they came from.
     fn publish_again(&mut self, id: RedriveId, taken: &TakenWriter, now: Now) {
-        let redrive = &self.queues.redrives[&id];
+        let redrive = &self.queues.redrives[id];
         let (group, topic) = (redrive.group.clone(), redrive.topic.clone());
         let letters = taken.records().iter().map(|letter| (letter.partition, letter.offset)).collect();
         let live = self.live_topic(TopicRef::Name(&topic));
@@ -172,20 +172,20 @@ impl Broker {
             match self.publish(to, &publish, now) {
                 Taken::Yes => missing += 1,
                 Taken::Later => {
-                    self.queues.errands.remove(&to.slot);
+                    self.queues.errands.remove(to.slot);
                     let busy = Refusal::new(ErrorCode::RequestTimedOut, "too much waits for the disk");
                     failed.get_or_insert(busy.hint("try again later"));
                 }
             }
         }
-        let redrive = self.queues.redrives.get_mut(&id).expect("it is under way");
+        let redrive = self.queues.redrives.get_mut(id).expect("it is under way");
         redrive.step = Step::Publishing { letters, ours, missing, failed };
         self.end_letters(id, now);
     }
 
     /// When everything is durable the letters are done. When something failed they stay.
     fn end_letters(&mut self, id: RedriveId, now: Now) {
-        let redrive = self.queues.redrives.get_mut(&id).expect("it is under way");
+        let redrive = self.queues.redrives.get_mut(id).expect("it is under way");
         let Step::Publishing { missing: 0, .. } = redrive.step else { return };
         let Step::Publishing { letters, ours, failed, .. } =
             std::mem::replace(&mut redrive.step, Step::Taking)
@@ -201,7 +201,7 @@ impl Broker {
     }
 
     fn count_letters(&mut self, id: RedriveId, ours: u32, results: &[Result<(), ErrorCode>], now: Now) {
-        let redrive = self.queues.redrives.get_mut(&id).expect("it is under way");
+        let redrive = self.queues.redrives.get_mut(id).expect("it is under way");
         redrive.moved += ours;
         redrive.left -= ours;
         let failed = results.iter().find_map(|result| result.err());

@@ -145,7 +145,7 @@ impl Broker {
             let to = self.queues.errand(Errand::Nothing);
             if !self.write_state(to, topic, &place, Some(&value), now) {
                 // It is offered again when something has come back from the disk.
-                self.queues.errands.remove(&to.slot);
+                self.queues.errands.remove(to.slot);
                 return;
             }
             self.queues.unsaved.remove(&id);
@@ -195,14 +195,14 @@ impl Broker {
     /// One of the writes that these wait for has ended.
     pub(super) fn settle_waiting(&mut self, waiting: Vec<SettlementId>, result: Result<(), ErrorCode>) {
         for id in waiting {
-            let settlement = self.queues.settlements.get_mut(&id).expect("it waits for this write");
+            let settlement = self.queues.settlements.get_mut(id).expect("it waits for this write");
             settlement.missing -= 1;
             settlement.failed = settlement.failed.or(result.err());
             if settlement.missing > 0 {
                 continue;
             }
             let Settlement { to, results, failed, .. } =
-                self.queues.settlements.remove(&id).expect("it was there a moment ago");
+                self.queues.settlements.remove(id).expect("it was there a moment ago");
             // Which of the windows failed is not told: what is said to have failed may have been done all the same.
             let results = results.into_iter().map(|one| one.and(failed.map_or(Ok(()), Err))).collect();
             self.answer_queue(to, QueueReply::Settled(results));

@@ -29,7 +29,7 @@ fn numbers(share: &Partitions, topic: TopicId, count: i32) -> Vec<i32> {
     share.range(all).map(|partition| partition.number).collect()
 }
 
-/// Shares out the partitions of one topic among readers that had these before.
+/// Shares out the partitions of one topic among readers that had these before, each in order.
 fn of_topic(before: &[Vec<i32>], count: i32) -> Vec<Vec<i32>> {
     let (least, mut extra) = (count as usize / before.len(), count as usize % before.len());
     let mut taken = vec![false; count as usize];
@@ -37,8 +37,7 @@ fn of_topic(before: &[Vec<i32>], count: i32) -> Vec<Vec<i32>> {
     for had in before {
         let free = had.iter().copied().filter(|number| !taken[*number as usize]);
         // Whoever has more than the others will get keeps one more, as long as some may.
-        let mut kept: Vec<i32> = free.take(least + usize::from(extra > 0)).collect();
-        kept.sort_unstable();
+        let kept: Vec<i32> = free.take(least + usize::from(extra > 0)).collect();
         extra -= usize::from(kept.len() > least);
         kept.iter().for_each(|number| taken[*number as usize] = true);
         shares.push(kept);

@@ -56,7 +56,7 @@ impl<W: Copy + Ord + Debug> Groups<W> {
 
     /// OffsetFetch: whether it is allowed to somebody who says who it is.
     pub fn may_fetch(&self, group: &str, member: Option<&str>, epoch: i32) -> Result<(), ErrorCode> {
-        match self.by_name.get(group).map(|key| &self.groups[key].kind) {
+        match self.by_name.get(group).map(|key| &self.groups[*key].kind) {
             Some(Kind::Consumer(group)) => group.may_fetch(member, epoch),
             Some(Kind::Classic(_)) | None => Ok(()),
         }
@@ -68,7 +68,7 @@ impl<W: Copy + Ord + Debug> Groups<W> {
         group: &str,
         topics: &dyn Topics,
     ) -> Result<ConsumerDescription, Refused> {
-        match self.by_name.get(group).map(|key| &self.groups[key].kind) {
+        match self.by_name.get(group).map(|key| &self.groups[*key].kind) {
             Some(Kind::Consumer(group)) => Ok(group.describe(topics)),
             Some(Kind::Classic(_)) => Err(is_classic(group)),
             None if group.is_empty() => Err(Refused::new(ErrorCode::InvalidGroupId, "a group has a name")),
@@ -79,7 +79,7 @@ impl<W: Copy + Ord + Debug> Groups<W> {
     /// A topic has come, has gone or has grown: groups that read it share out anew.
     pub fn topic_changed(&mut self, name: &str, topics: &dyn Topics, now: Time) {
         let consumers = self.groups.iter().filter(|(_, entry)| matches!(entry.kind, Kind::Consumer(_)));
-        for key in consumers.map(|(key, _)| *key).collect::<Vec<_>>() {
+        for key in consumers.map(|(key, _)| key).collect::<Vec<_>>() {
             self.with(key, now, |kind, turn| kind.consumer().topic_changed(name, topics, turn));
         }
     }
@@ -93,7 +93,7 @@ impl<W: Copy + Ord + Debug> Groups<W> {
             }
             return Ok(self.begin_consumer(group));
         };
-        if let kind @ Kind::Classic(_) = &self.groups[&key].kind
+        if let kind @ Kind::Classic(_) = &self.groups[key].kind
             && kind.is_empty()
         {
             self.convert(key);
@@ -104,7 +104,7 @@ impl<W: Copy + Ord + Debug> Groups<W> {
     /// The group that a member says it is in. One that is not there, or is a classic one by now, may have been lost
     /// with a start of the broker: its members are told to join again, which is what they do when they are not known.
     fn consumer_of(&self, ask: &Heartbeat<'_>) -> Result<Key, Refused> {
-        match self.by_name.get(ask.group).map(|key| (*key, &self.groups[key].kind)) {
+        match self.by_name.get(ask.group).map(|key| (*key, &self.groups[*key].kind)) {
             Some((key, Kind::Consumer(_))) => Ok(key),
             _ if ask.epoch > JOINS => {
                 let why = format!("group {} has no such member", ask.group);

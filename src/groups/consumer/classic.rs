@@ -13,7 +13,7 @@
 //!
 //! Invariant: whatever it is told to do next has an alarm that ends the wait for it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -30,6 +30,7 @@ use crate::groups::member::weight_of;
 use crate::groups::messages::{Answer, Join, Joined, Sync, Synced, Who};
 use crate::groups::protocols::announced;
 use crate::groups::subscription::{Metadata, PROTOCOL_TYPE, metadata, write_share};
+use crate::ordered;
 use crate::time::Time;
 
 impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
@@ -124,7 +125,7 @@ impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
         turn: &mut Turn<'_, W>,
     ) {
         let before = self.roster.member(number);
-        let names = said.topics.iter().map(|name| Arc::from(*name)).collect::<BTreeSet<_>>();
+        let names = ordered::set(said.topics.iter().map(|name| Arc::from(*name)));
         let subscription = Subscription { names, pattern: None };
         let changed = before.subscription != subscription;
         let found = if changed { subscription.find(topics) } else { before.topics.clone() };
@@ -242,7 +243,7 @@ pub(super) fn there(partitions: &[(&str, i32)], topics: &dyn Topics) -> Partitio
         let (topic, count) = topics.find(name)?;
         (0..count).contains(&number).then_some(TopicPartition { topic, number })
     };
-    partitions.iter().filter_map(find).collect()
+    ordered::set(partitions.iter().filter_map(find))
 }
 
 /// The way of sharing out that it would rather have. Nobody shares out by it, but it must be one that it knows.

@@ -3,7 +3,6 @@
 //!
 //! Invariant: a heartbeat that is refused changes nothing.
 
-use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -18,6 +17,7 @@ use super::subscription::Subscription;
 use super::topics::Topics;
 use crate::groups::Turn;
 use crate::groups::assign::{Assignor, Partitions};
+use crate::ordered;
 
 /// Checks what can be checked without a group.
 pub(in crate::groups) fn check(ask: &Heartbeat<'_>, assignors: &[Assignor]) -> Result<(), Refused> {
@@ -242,7 +242,7 @@ impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
 fn subscription(ask: &Heartbeat<'_>, before: Option<&Subscription>) -> Result<Subscription, Refused> {
     let mut wanted = before.cloned().unwrap_or_default();
     if let Some(names) = &ask.topics {
-        wanted.names = names.iter().map(|name| Arc::from(*name)).collect::<BTreeSet<_>>();
+        wanted.names = ordered::set(names.iter().map(|name| Arc::from(*name)));
     }
     match ask.pattern {
         None => {}

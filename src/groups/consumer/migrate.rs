@@ -31,6 +31,7 @@ use crate::groups::group::{ClassicGroup, State};
 use crate::groups::kind::Kind;
 use crate::groups::member::{Member as ClassicMember, Waits};
 use crate::groups::subscription::{PROTOCOL_TYPE, metadata, share};
+use crate::ordered;
 
 impl<W: Copy + Ord + Debug> Kind<W> {
     /// Lets somebody into the group as one of the newer kind, which it becomes if he is let in.
@@ -105,7 +106,7 @@ fn take_over<W: Copy + Ord + Debug>(
 ) -> Result<(), Refused> {
     let said = classic.metadata(protocol);
     let said = metadata(&said).map_err(|_| is_classic(&group.name))?;
-    let names = said.topics.iter().map(|name| Arc::from(*name)).collect();
+    let names = ordered::set(said.topics.iter().map(|name| Arc::from(*name)));
     let (id, client) = (classic.id.clone(), (&*classic.client_id, &*classic.client_host));
     let mut member = Member::new(id, client.0, client.1, Liveness::Heartbeats);
     member.instance = classic.instance.clone();

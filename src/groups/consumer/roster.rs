@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::member::{Liveness, Member};
 use crate::groups::assign::{Partitions, TopicPartition};
+use crate::ordered::Numbered;
 
 /// Names a member within its group; the older one has the smaller.
 pub(in crate::groups) type Number = u64;
@@ -17,7 +18,7 @@ pub(in crate::groups) type Number = u64;
 #[derive(Debug)]
 pub(super) struct Roster<W> {
     last: Number,
-    members: BTreeMap<Number, Member<W>>,
+    members: Numbered<Member<W>>,
     by_id: BTreeMap<Arc<str>, Number>,
     by_instance: BTreeMap<Arc<str>, Number>,
     holders: BTreeMap<TopicPartition, Number>,
@@ -30,7 +31,7 @@ impl<W> Default for Roster<W> {
     fn default() -> Self {
         Self {
             last: 0,
-            members: BTreeMap::new(),
+            members: Numbered::default(),
             by_id: BTreeMap::new(),
             by_instance: BTreeMap::new(),
             holders: BTreeMap::new(),
@@ -69,17 +70,17 @@ impl<W: Copy> Roster<W> {
 
     /// A member that is there.
     pub fn member(&self, number: Number) -> &Member<W> {
-        &self.members[&number]
+        &self.members[number]
     }
 
     /// All members, the oldest first.
     pub fn members(&self) -> impl ExactSizeIterator<Item = (Number, &Member<W>)> {
-        self.members.iter().map(|(number, member)| (*number, member))
+        self.members.iter()
     }
 
     /// The members of this moment, to go through them while they change.
     pub fn numbers(&self) -> Vec<Number> {
-        self.members.keys().copied().collect()
+        self.members.iter().map(|(number, _)| number).collect()
     }
 
     /// The same of those that have streams.
@@ -103,7 +104,7 @@ impl<W: Copy> Roster<W> {
 
     /// Removes a member; what it holds is free.
     pub fn remove(&mut self, number: Number) -> Option<Member<W>> {
-        let member = self.members.remove(&number)?;
+        let member = self.members.remove(number)?;
         self.unlist(number, &member);
         for partition in member.assigned.iter().chain(&member.revoking) {
             self.holders.remove(partition);
@@ -113,7 +114,7 @@ impl<W: Copy> Roster<W> {
 
     /// Changes a member in any way but in what it holds.
     pub fn change<R>(&mut self, number: Number, change: impl FnOnce(&mut Member<W>) -> R) -> R {
-        let mut member = self.members.remove(&number).expect("it is changed because it is there");
+        let mut member = self.members.remove(number).expect("it is changed because it is there");
         self.unlist(number, &member);
         let result = change(&mut member);
         self.list(number, &member);
@@ -123,12 +124,12 @@ impl<W: Copy> Roster<W> {
 
     /// A member that is there, to change its alarms and how near it is to its target, which nothing here depends on.
     pub fn get_mut(&mut self, number: Number) -> &mut Member<W> {
-        self.members.get_mut(&number).expect("it lives because it is there")
+        self.members.get_mut(number).expect("it lives because it is there")
     }
 
     /// Says what a member may read from now on, and what it has to give back.
     pub fn hold(&mut self, number: Number, assigned: Partitions, revoking: Partitions) {
-        let member = self.members.get_mut(&number).expect("it holds something because it is there");
+        let member = self.members.get_mut(number).expect("it holds something because it is there");
         self.bytes -= member.weight();
         for partition in member.assigned.iter().chain(&member.revoking) {
             self.holders.remove(partition);
@@ -171,15 +172,15 @@ impl<W: Copy> Roster<W> {
     pub fn invariants(&self) {
         let members = || self.members.iter();
         assert_eq!(members().map(|(_, m)| m.weight()).sum::<usize>(), self.bytes, "bytes are what all weigh");
-        let ids: BTreeMap<_, _> = members().map(|(n, m)| (m.id.clone(), *n)).collect();
+        let ids: BTreeMap<_, _> = members().map(|(n, m)| (m.id.clone(), n)).collect();
         assert_eq!(ids, self.by_id, "everybody is found by id");
-        let instances = members().filter_map(|(n, m)| Some((m.instance.clone()?, *n)));
+        let instances = members().filter_map(|(n, m)| Some((m.instance.clone()?, n)));
         assert_eq!(instances.collect::<BTreeMap<_, _>>(), self.by_instance, "and by instance");
-        let streams = members().filter(|(_, m)| matches!(m.liveness, Liveness::Stream(_))).map(|(n, _)| *n);
+        let streams = members().filter(|(_, m)| matches!(m.liveness, Liveness::Stream(_))).map(|(n, _)| n);
         assert_eq!(streams.collect::<BTreeSet<_>>(), self.streams, "and by stream");
         assert_eq!(members().filter(|(_, m)| m.classic.is_some()).count(), self.classic);
-        let held = members().flat_map(|(n, m)| m.assigned.iter().chain(&m.revoking).map(|p| (*p, *n)));
-        assert_eq!(held.clone().count(), self.holders.len(), "nothing is held twice");
-        assert_eq!(held.collect::<BTreeMap<_, _>>(), self.holders, "holders are what the members hold");
+        let held = || members().flat_map(|(n, m)| m.assigned.iter().chain(&m.revoking).map(move |p| (*p, n)));
+        assert_eq!(held().count(), self.holders.len(), "nothing is held twice");
+        assert_eq!(held().collect::<BTreeMap<_, _>>(), self.holders, "holders are what the members hold");
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::pattern::Pattern;
 use super::topics::Topics;
 use crate::groups::assign::Counts;
+use crate::ordered;
 
 /// Bytes that a name costs beside its letters, about.
 const EACH_NAME: usize = 48;
@@ -25,7 +26,7 @@ pub struct Subscription {
 impl Subscription {
     /// The topics that are there, with their partitions.
     pub fn find(&self, topics: &dyn Topics) -> Counts {
-        let mut found: Counts = self.names.iter().filter_map(|name| topics.find(name)).collect();
+        let mut found: Counts = ordered::map(self.names.iter().filter_map(|name| topics.find(name)));
         if let Some(pattern) = &self.pattern {
             topics.each(&mut |name, id, count| {
                 if pattern.matches(name) {
