@@ -123,12 +123,13 @@ fn log_recovery(opened: &Opened) {
 fn announce(data_dir: &Path, opened: &Opened, addresses: &[SocketAddr], space: Option<Space>, clock: Clock) {
     let listening: Vec<String> = addresses.iter().map(ToString::to_string).collect();
     let state = state_of(opened, space);
-    let ms = clock.now().time.0 as f64 / 1000.0;
+    let us = clock.now().time.0;
+    let took = format!("{}.{} ms", us / 1000, us % 1000 / 100);
     if std::io::stdout().is_terminal() {
-        eprint!("{}", first_screen(data_dir, &state, &listening, ms));
+        eprint!("{}", first_screen(data_dir, &state, &listening, &took));
         return;
     }
-    log::info!("serving {} on {}; {state}; ready in {ms:.1} ms", data_dir.display(), listening.join(" "));
+    log::info!("serving {} on {}; {state}; ready in {took}", data_dir.display(), listening.join(" "));
     let mut stdout = std::io::stdout().lock();
     // Whoever started the broker and closed its output does not want to know.
     let _ = writeln!(stdout, "READY {}", listening.first().map_or("", String::as_str))
@@ -136,8 +137,7 @@ fn announce(data_dir: &Path, opened: &Opened, addresses: &[SocketAddr], space: O
 }
 
 fn state_of(opened: &Opened, space: Option<Space>) -> String {
-    let free =
-        space.map_or(String::new(), |s| format!(", {:.0} GiB free", s.free as f64 / (1u64 << 30) as f64));
+    let free = space.map_or(String::new(), |s| format!(", {} GiB free", s.free >> 30));
     if opened.new {
         return format!("new{free}");
     }
@@ -145,7 +145,7 @@ fn state_of(opened: &Opened, space: Option<Space>) -> String {
     format!("{} topics, {} records, {how}{free}", opened.topics, opened.records)
 }
 
-fn first_screen(data_dir: &Path, state: &str, listening: &[String], ms: f64) -> String {
+fn first_screen(data_dir: &Path, state: &str, listening: &[String], took: &str) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let first = listening.first().map_or("", String::as_str);
     let broker = if first == "127.0.0.1:9092" { String::new() } else { format!(" --broker {first}") };
@@ -153,7 +153,7 @@ fn first_screen(data_dir: &Path, state: &str, listening: &[String], ms: f64) -> 
         "krappy {version}  one process, one poll loop; an ack means on disk
   data     {}   {state}
   listen   {}   krappy's own clients and Kafka's (docs/KAFKA.md)
-ready in {ms:.1} ms
+ready in {took}
 
 try, in another terminal (krappyctl is: cargo run --release -p krappyctl --):
   echo hello | krappyctl{broker} produce greetings

@@ -139,7 +139,7 @@ fn clean_settings(topic: &TopicSettings, now_ms: i64, keep_headers: std::sync::A
         delete_retention_ms: topic.delete_retention_ms,
         min_lag_ms: topic.min_compaction_lag_ms,
         max_lag_ms: topic.max_compaction_lag_ms,
-        min_dirty_ratio: topic.min_dirty_millionths as f64 / crate::config::value::WHOLE,
+        min_dirty_ratio: topic.min_dirty_millionths as f64 / crate::config::value::WHOLE as f64,
         segment_bytes: topic.segment_bytes,
         index_interval_bytes: topic.index_interval_bytes,
         inflate_cap: compress::MOST,

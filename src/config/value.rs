@@ -97,7 +97,7 @@ const NOBODY: &str = "none";
 const NAMES: usize = 100;
 const NAME_BYTES: usize = 255;
 /// A [`Kind::Ratio`] of 1.
-pub const WHOLE: f64 = 1e6;
+pub const WHOLE: i64 = 1_000_000;
 const SIZES: [(&str, i64); 5] =
     [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 const TIMES: [(&str, i64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
@@ -111,11 +111,9 @@ impl Kind {
             Kind::Count(bounds) => self.number(text, bounds, &[]),
             Kind::Bytes(bounds) => self.number(text, bounds, &SIZES),
             Kind::Millis(bounds) => self.number(text, bounds, &TIMES),
-            Kind::Ratio => match text.parse::<f64>() {
-                Ok(share) if (0.0..=1.0).contains(&share) => {
-                    Ok(Value::Number((share * WHOLE).round() as i64))
-                }
-                _ => Err(format!("{text:?} is not {}", self.expectation())),
+            Kind::Ratio => match parse_ratio(text) {
+                Some(millionths) => Ok(Value::Number(millionths)),
+                None => Err(format!("{text:?} is not {}", self.expectation())),
             },
             Kind::Choice(words) => match words.iter().position(|word| *word == text) {
                 Some(i) => Ok(Value::Number(i as i64)),
@@ -158,7 +156,7 @@ impl Kind {
     pub fn plain(self, value: &Value) -> String {
         match (self, value) {
             (Kind::Choice(words), Value::Number(i)) => words[*i as usize].to_owned(),
-            (Kind::Ratio, Value::Number(n)) => (*n as f64 / WHOLE).to_string(),
+            (Kind::Ratio, Value::Number(n)) => show_ratio(*n),
             (_, Value::Number(n)) => n.to_string(),
             (_, Value::Flag(yes)) => yes.to_string(),
             (_, Value::Path(path)) => path.display().to_string(),
@@ -217,7 +215,7 @@ impl Kind {
         match self {
             Kind::Bytes(_) => "a size: digits, and B, KiB, MiB, GiB or TiB if need be".into(),
             Kind::Millis(_) => "a time: digits, and ms, s, m, h or d if need be".into(),
-            Kind::Ratio => "a number from 0 to 1".into(),
+            Kind::Ratio => "a number from 0 to 1, such as 0.5".into(),
             Kind::Choice(words) => format!("one of {}", words.join(", ")),
             _ => "a whole number".into(),
         }
@@ -289,6 +287,22 @@ fn parse_number(text: &str, units: &[(&str, i64)]) -> Option<i64> {
     }
     let (_, factor) = units.iter().find(|(name, _)| name.eq_ignore_ascii_case(unit))?;
     number.checked_mul(*factor)
+}
+
+/// A decimal fraction in millionths; further places do not count. `None` when it is anything else, or more than 1.
+fn parse_ratio(text: &str) -> Option<i64> {
+    let (whole, places) = text.split_once('.').unwrap_or((text, "0"));
+    if !(whole.bytes().chain(places.bytes())).all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let millionths = format!("{places:0<6.6}").parse::<i64>().ok()?;
+    let whole = whole.parse::<i64>().ok()?.checked_mul(WHOLE)?;
+    whole.checked_add(millionths).filter(|ratio| *ratio <= WHOLE)
+}
+
+fn show_ratio(millionths: i64) -> String {
+    let places = format!("{}.{:06}", millionths / WHOLE, millionths % WHOLE);
+    places.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// With the largest unit that divides the number; single bytes are a bare number.
@@ -373,6 +387,23 @@ mod tests {
             ("90s".into(), "1ms".into())
         );
         assert_eq!(SIZE.plain(&Value::Number(16 << 20)), "16777216");
+    }
+
+    #[test]
+    fn a_ratio_is_a_decimal_fraction() {
+        let read = |text: &str| number(Kind::Ratio, text);
+        for (text, n) in [("0.5", 500_000), ("1", 1_000_000), ("0", 0), ("0.000001", 1), ("1.0", 1_000_000)] {
+            assert_eq!(read(text), Some(n), "{text}");
+            assert_eq!(read(&Kind::Ratio.show(&Value::Number(n))), Some(n), "{text}");
+        }
+        assert_eq!((read("0.1234567"), read("00.50")), (Some(123_456), Some(500_000)));
+        for text in
+            ["", ".", ".5", "1.1", "2", "-0.5", "+0.5", "0.5.5", "5e-1", "NaN", "99999999999999999999", "0,5"]
+        {
+            assert!(Kind::Ratio.parse(text).is_err(), "{text}");
+        }
+        assert_eq!(Kind::Ratio.show(&Value::Number(500_000)), "0.5");
+        assert_eq!(Kind::Ratio.show(&Value::Number(0)), "0");
     }
 
     #[test]
