@@ -112,19 +112,32 @@ impl Shape {
     ) {
         let version = layout.version;
         if !self.travels(version) {
-            assert!(
-                !self.only || field == *default,
-                "a field has a value that version {version} cannot carry"
-            );
+            if self.only && field != *default {
+                cannot_travel(version);
+            }
             return;
         }
-        assert!(!field.is_null() || self.may_be_null(version), "a field is null in version {version}");
+        if field.is_null() && !self.may_be_null(version) {
+            may_not_be_null(version);
+        }
         match self.tag {
             None => field.write(out, layout),
             Some(number) if field != *default => tags.add(number, field, layout),
             Some(_) => {}
         }
     }
+}
+
+#[cold]
+#[track_caller]
+fn cannot_travel(version: i16) -> ! {
+    panic!("a field has a value that version {version} cannot carry");
+}
+
+#[cold]
+#[track_caller]
+fn may_not_be_null(version: i16) -> ! {
+    panic!("a field is null in version {version}");
 }
 
 /// A struct that may be null: one byte says whether it is there.
@@ -212,7 +225,8 @@ macro_rules! message {
             }
 
             fn write(self, out: &mut $crate::kafka::wire::Out, layout: $crate::kafka::wire::Layout) {
-                let default = Self::default();
+                // It owns nothing: to drop it would only be code, for each field.
+                let default = std::mem::ManuallyDrop::new(Self::default());
                 let mut tags = $crate::kafka::wire::Tags::default();
                 $(message!(@shape $crate::kafka::message::Shape::ALWAYS; $($($shape)*)?)
                     .write(self.$field, &default.$field, (out, &mut tags), layout);)*

@@ -167,6 +167,7 @@ impl<'a> Reader<'a> {
     }
 
     /// An unsigned number, seven bits in each byte, the lowest first. There is one way to write each number.
+    #[inline(never)]
     fn varint(&mut self) -> Result<u32, Malformed> {
         let mut value = 0u64;
         for shift in [0, 7, 14, 21, 28] {
@@ -257,18 +258,17 @@ impl Out {
         all
     }
 
-    fn varint(&mut self, mut value: u32) {
-        while value >= 0x80 {
-            self.bytes.push(value as u8 | 0x80);
-            value >>= 7;
-        }
-        self.bytes.push(value as u8);
+    /// Appends a number. A call, and not its code in every place: seventy messages are made of numbers.
+    #[inline(never)]
+    fn put<const N: usize>(&mut self, bytes: [u8; N]) {
+        self.bytes.extend_from_slice(&bytes);
     }
 
+    #[inline(never)]
     fn length(&mut self, length: Option<usize>, layout: Layout) {
         let length = length.map(|n| i32::try_from(n).expect("what a message holds is shorter than 2 GiB"));
         match layout.flexible {
-            true => self.varint(length.map_or(0, |n| n as u32 + 1)),
+            true => put_varint(&mut self.bytes, length.map_or(0, |n| n as u32 + 1)),
             false => self.bytes.extend_from_slice(&length.unwrap_or(-1).to_be_bytes()),
         }
     }
@@ -278,7 +278,7 @@ impl Out {
 #[derive(Debug, Default)]
 pub struct Tags {
     count: u32,
-    fields: Out,
+    fields: Vec<u8>,
 }
 
 impl Tags {
@@ -288,16 +288,26 @@ impl Tags {
         value.write(&mut alone, layout);
         assert!(alone.chunks.is_empty(), "no tagged field holds records");
         self.count += 1;
-        self.fields.varint(number);
-        self.fields.varint(alone.bytes.len() as u32);
-        self.fields.bytes.extend_from_slice(&alone.bytes);
+        put_varint(&mut self.fields, number);
+        put_varint(&mut self.fields, alone.bytes.len() as u32);
+        self.fields.extend_from_slice(&alone.bytes);
     }
 
     /// Ends a struct with what was gathered.
+    #[inline(never)]
     pub fn write(self, out: &mut Out) {
-        out.varint(self.count);
-        out.bytes.extend_from_slice(&self.fields.bytes);
+        put_varint(&mut out.bytes, self.count);
+        out.bytes.extend_from_slice(&self.fields);
     }
+}
+
+#[inline(never)]
+fn put_varint(bytes: &mut Vec<u8>, mut value: u32) {
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
 }
 
 macro_rules! numbers {
@@ -307,7 +317,7 @@ macro_rules! numbers {
                 Ok(<$kind>::from_be_bytes(from.array()?))
             }
             fn write(self, out: &mut Out, _: Layout) {
-                out.bytes.extend_from_slice(&self.to_be_bytes());
+                out.put(self.to_be_bytes());
             }
         }
     )*};
@@ -321,7 +331,7 @@ impl Field<'_> for bool {
         Ok(from.array()? != [0])
     }
     fn write(self, out: &mut Out, _: Layout) {
-        out.bytes.push(self.into());
+        out.put([self.into()]);
     }
 }
 
@@ -334,7 +344,7 @@ impl Field<'_> for Uuid {
         Ok(Self(from.array()?))
     }
     fn write(self, out: &mut Out, _: Layout) {
-        out.bytes.extend_from_slice(&self.0);
+        out.put(self.0);
     }
 }
 
@@ -351,12 +361,14 @@ impl<'a, T: Nullable<'a>> Field<'a> for Option<T> {
 }
 
 impl<'a> Nullable<'a> for &'a str {
+    #[inline(never)]
     fn read_nullable(from: &mut Reader<'a>, layout: Layout) -> Result<Option<Self>, Malformed> {
         let Some(length) = from.text_length(layout)? else { return Ok(None) };
         std::str::from_utf8(from.take(length)?).map(Some).map_err(|_| Malformed::NotUtf8)
     }
 
     /// Text that is too long is cut: it is a message to a person, perhaps one that repeats what a client has sent.
+    #[inline(never)]
     fn write_nullable(value: Option<Self>, out: &mut Out, layout: Layout) {
         let value = value.map(cut);
         match layout.flexible {
@@ -395,6 +407,7 @@ impl<'a> Nullable<'a> for &'a [u8] {
     fn read_nullable(from: &mut Reader<'a>, layout: Layout) -> Result<Option<Self>, Malformed> {
         from.length(layout)?.map(|length| from.take(length)).transpose()
     }
+    #[inline(never)]
     fn write_nullable(value: Option<Self>, out: &mut Out, layout: Layout) {
         out.length(value.map(<[u8]>::len), layout);
         out.bytes.extend_from_slice(value.unwrap_or_default());
@@ -568,7 +581,7 @@ mod tests {
             [0, 1, 127, 128, 16_383, 16_384, (1 << 21) - 1, 1 << 21, (1 << 28) - 1, 1 << 28, u32::MAX];
         for (value, length) in grows.into_iter().zip([1, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]) {
             let mut out = Out::default();
-            out.varint(value);
+            put_varint(&mut out.bytes, value);
             assert_eq!((varint(&out.bytes), out.len()), (Ok(value), length));
         }
         assert_eq!(varint(&[0xff, 0xff, 0xff, 0xff, 0x1f]), Err(Malformed::Varint), "33 bits");
@@ -585,11 +598,11 @@ mod tests {
         assert_eq!(read::<&[u8]>(&[0x80, 0, 0, 0], OLD), Err(Malformed::Length));
         assert_eq!(read::<Text<'_>>(&[0, 1, 0xff], OLD), Err(Malformed::NotUtf8));
         let mut longest = Out::default();
-        longest.varint(MAX_TEXT as u32 + 1);
+        put_varint(&mut longest.bytes, MAX_TEXT as u32 + 1);
         longest.bytes.extend(vec![b'x'; MAX_TEXT]);
         assert_eq!(read::<&str>(&longest.bytes, FLEXIBLE).map(str::len), Ok(MAX_TEXT));
         let mut longer = Out::default();
-        longer.varint(MAX_TEXT as u32 + 2);
+        put_varint(&mut longer.bytes, MAX_TEXT as u32 + 2);
         longer.bytes.extend(vec![b'x'; MAX_TEXT + 1]);
         assert_eq!(read::<&str>(&longer.bytes, FLEXIBLE), Err(Malformed::Length));
     }
