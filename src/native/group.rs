@@ -24,7 +24,7 @@ pub(super) fn put(head: Head, reply: GroupReply, out: &mut Vec<u8>) {
         GroupReply::Result(Err(code)) | GroupReply::Each(Err(code)) | GroupReply::Detail(Err(code)) => {
             return super::refuse(head, &refusal(*code), out);
         }
-        other => unreachable!("nothing is asked in this language that is answered with {other:?}"),
+        _ => unreachable!("nothing else is asked in this language"),
     };
     answer.encode(head, out);
 }
