@@ -3,12 +3,18 @@ CARGO ?= cargo
 # Seconds for each fuzz target.
 FUZZ_SECONDS ?= 20
 
-.PHONY: test clients librdkafka librdkafka-long oracle lint fmt fuzz-smoke fuzz-seed bench install-test-deps
+.PHONY: test size clients librdkafka librdkafka-long oracle lint fmt fuzz-smoke fuzz-seed bench install-test-deps
 
 test: lint
 	# The tests start the real binaries, which Cargo does not build for them across packages.
 	$(CARGO) build --locked --workspace --bins
 	$(CARGO) test --locked --workspace --no-fail-fast
+
+# One small binary: it stays under 3 MB.
+size:
+	$(CARGO) build --locked --release --bin krappy
+	@bytes=$$(stat -c %s "$${CARGO_TARGET_DIR:-target}/release/krappy"); \
+		echo "krappy has $$bytes bytes, of 3000000"; test "$$bytes" -lt 3000000
 
 # Real Kafka clients against the release broker: docs/TESTING.md says what they need.
 clients:
