@@ -9,6 +9,8 @@ pub use crate::config::{SettingLine, SettingSource};
 pub use krappy_wire::error::ErrorCode;
 pub use krappy_wire::native::{After, Body, Change, Keys, Level, Op, PlainRecords, RowsWriter};
 
+use std::sync::Arc;
+
 use crate::chunk::Chunk;
 use group::{GroupReply, GroupRequest};
 use queue::{QueueReply, QueueRequest};
@@ -330,6 +332,8 @@ pub struct Fetch {
     pub max_bytes: u32,
     /// Answer with a part for every partition, and not only for those with news.
     pub every: bool,
+    /// The group that reads, if it is one.
+    pub group: Option<Arc<str>>,
 }
 
 /// What a fetch wants of one partition.
@@ -365,6 +369,8 @@ pub struct FetchTopics<'a> {
     pub max_wait_ms: u32,
     /// About how many bytes to answer with; a first batch that is larger comes whole.
     pub max_bytes: u32,
+    /// What the client calls itself, and where it connects from.
+    pub client: (&'a str, &'a str),
 }
 
 /// What a fetch wants of one partition that is not resolved yet.

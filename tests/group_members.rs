@@ -137,6 +137,34 @@ fn follow(member: &mut Member) -> usize {
 }
 
 #[test]
+fn a_group_is_seen_where_its_members_read() {
+    let broker = broker();
+    let mut member = Member::join(&broker, 1);
+    assert_eq!(member.told().2, ALL);
+    let mut outside = broker.client();
+    let mut seen = || {
+        let group = outside.call(0, &Request::DescribeGroup { group: GROUP });
+        let Reply::Group(info) = group.reply() else { panic!("{:?}", group.reply()) };
+        info.positions[0].read.map(|read| (read.offset, read.returned_to, read.inferred))
+    };
+    assert_eq!(seen(), None);
+    assert_eq!(member.client.poll(1, 0).len(), 10);
+    assert_eq!(seen(), Some((0, -1, false)), "it has asked for the first record");
+    assert!(member.client.poll(1, 0).is_empty());
+    assert_eq!(seen(), Some((10, -1, false)), "and for the one behind the last");
+    let mut stranger = broker.client();
+    stranger.consume_from(1, TOPIC, Start::Earliest);
+    stranger.poll(1, 0);
+    assert_eq!(seen(), Some((10, -1, false)), "who is not in the group does not count");
+    // Nothing was committed, so the next member begins again.
+    drop(member);
+    let mut next = Member::join(&broker, 1);
+    while next.told().2.len() < ALL.len() {}
+    assert_eq!(next.client.poll(1, 0).len(), 10);
+    assert_eq!(seen(), Some((0, 0, false)), "the group has gone back");
+}
+
+#[test]
 fn a_member_reads_from_where_the_group_has_committed() {
     let broker = broker();
     let mut member = Member::join(&broker, 1);

@@ -11,6 +11,7 @@ use common::client::Client;
 use common::{Broker, TempDir};
 use kafka::peer::{Peer, decoded, produce, request};
 use krappy::kafka::delete_topics::DeleteTopicsRequest;
+use krappy::kafka::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use krappy::kafka::heartbeat::HeartbeatRequest;
 use krappy::kafka::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use krappy::kafka::metadata::{MetadataRequest, MetadataRequestTopic};
@@ -105,11 +106,16 @@ fn joined(answer: &Answer<'_>) -> (i16, i32, String) {
     }
 }
 
-/// A member alone in its group, with its share.
+/// A member alone in its group, with a share that means nothing.
 fn settle(peer: &mut Peer) -> (i32, String) {
+    settle_with(peer, b"all")
+}
+
+/// A member alone in its group, with this share.
+fn settle_with(peer: &mut Peer, assignment: &[u8]) -> (i32, String) {
     let (error, generation, member) = ask(peer, 11, 3, &join(""), joined);
     assert_eq!(error, 0);
-    let assignments = vec![SyncGroupRequestAssignment { member_id: &member, assignment: b"all" }];
+    let assignments = vec![SyncGroupRequestAssignment { member_id: &member, assignment }];
     let sync = SyncGroupRequest {
         group_id: GROUP,
         generation_id: generation,
@@ -121,7 +127,7 @@ fn settle(peer: &mut Peer) -> (i32, String) {
         Answer::SyncGroup(answer) => (answer.error_code, answer.assignment.to_vec()),
         other => panic!("{other:?}"),
     });
-    assert_eq!(share, (0, b"all".to_vec()));
+    assert_eq!(share, (0, assignment.to_vec()));
     (generation, member)
 }
 
@@ -278,6 +284,50 @@ fn from_outside_a_group_with_members_is_seen_and_not_changed() {
     }
     assert_eq!(committed(&mut peer), [(0, 2, "half way".to_owned())]);
     assert_eq!(heartbeat(&mut peer, generation, &member), 0);
+}
+
+/// A fetch names no group, so it is the name and the address of its client that tell.
+#[test]
+fn a_group_of_kafkas_clients_is_seen_where_the_client_of_its_member_reads() {
+    let broker = Broker::ephemeral(&[]);
+    let (mut peer, mut native) = (Peer::connect(broker.addr), broker.client());
+    native.create_topic(TOPIC, 2, vec![]);
+    // Version 0, one topic, its name, one partition, number 0, no user data.
+    let share = [b"\0\0\0\0\0\x01\0\x06orders\0\0\0\x01\0\0\0\0".as_slice(), &[0xff; 4]].concat();
+    let (generation, member) = settle_with(&mut peer, &share);
+    assert_eq!(commit(&mut peer, vec![position(0, 0, "")], (generation, &member)), [0]);
+    native.produce_to(1, TOPIC, false);
+    for _ in 0..4 {
+        native.publish(1, b"record");
+    }
+    let mut fetch = |index, fetch_offset| {
+        let partition = FetchPartition {
+            partition: index,
+            fetch_offset,
+            partition_max_bytes: 1 << 20,
+            ..Default::default()
+        };
+        let topic = FetchTopic { topic: TOPIC, partitions: vec![partition], ..Default::default() };
+        let fetch = FetchRequest { topics: vec![topic], max_bytes: 1 << 20, ..Default::default() };
+        peer.send(&request(fetch, 11));
+        peer.answer().expect("it is answered");
+    };
+    let mut seen = |partition: usize| {
+        let group = native.call(0, &Request::DescribeGroup { group: GROUP });
+        let Reply::Group(info) = group.reply() else { panic!("{:?}", group.reply()) };
+        info.positions[partition]
+            .read
+            .map(|read| (read.offset, read.returned_to, read.returns, read.inferred))
+    };
+    assert_eq!(seen(0), None, "it has not read yet");
+    fetch(0, 0);
+    assert_eq!(seen(0), Some((0, -1, 0, true)));
+    for offset in [3, 1, 3, 1, 3] {
+        fetch(0, offset);
+    }
+    assert_eq!(seen(0), Some((3, 1, 2, true)), "it has gone back to the same record twice");
+    fetch(1, 0);
+    assert_eq!(seen(1), None, "the group was not given this one, so somebody else reads it");
 }
 
 #[test]

@@ -8,6 +8,7 @@ pub use crate::groups::consumer::{
 };
 pub use crate::groups::{Answer as MemberAnswer, Join, JoinedMember, Leaver, Sync, Who};
 use krappy_wire::error::ErrorCode;
+pub use krappy_wire::native::LastRead;
 
 /// What can be asked about groups.
 #[derive(Debug, Clone)]
@@ -234,6 +235,8 @@ pub struct GroupPosition {
     pub log_start: i64,
     /// End of what readers may see.
     pub high_watermark: i64,
+    /// Where it was seen reading.
+    pub read: Option<LastRead>,
 }
 
 /// A group in full.

@@ -4,6 +4,7 @@
 //! meets a range which is not in memory parks too, while a worker reads it, and comes back through the same door.
 
 use super::parked::{ParkId, Parked};
+use super::readers::Reader;
 use super::{Broker, Taken};
 use crate::api::{ErrorCode, Fetch, FetchTopics, FetchedPart, PartitionKey, Reply, ReplyTo, TopicRef, Want};
 use crate::broker::partition::Partition;
@@ -26,6 +27,9 @@ impl Broker {
         fetch.max_bytes = fetch.max_bytes.clamp(1, limits.fetch_max_bytes as u32);
         fetch.min_bytes = fetch.min_bytes.min(fetch.max_bytes);
         let deadline = now.time.plus_ms(u64::from(fetch.max_wait_ms));
+        if let Some(group) = &fetch.group {
+            self.note_reader(Reader::Member(group), &fetch.wants, now);
+        }
         self.try_fetch(Parked { to, asked: fetch, deadline, reading: false }, now.time);
         Taken::Yes
     }
@@ -42,14 +46,25 @@ impl Broker {
                 error: found.err().unwrap_or(ErrorCode::None),
             }
         });
+        let client = fetch.client;
         let fetch = Fetch {
             wants: wants.collect(),
             min_bytes: fetch.min_bytes,
             max_wait_ms: fetch.max_wait_ms,
             max_bytes: fetch.max_bytes,
             every: true,
+            group: None,
         };
+        self.note_reader(Reader::Client(client.0, client.1), &fetch.wants, now);
         self.fetch(to, fetch, now)
+    }
+
+    fn note_reader(&mut self, reader: Reader<'_>, wants: &[Want], now: Now) {
+        for want in wants {
+            if let Some(Some(partition)) = self.partitions.get_mut(want.partition.0 as usize) {
+                partition.readers.note(reader, want.offset, now.wall);
+            }
+        }
     }
 
     /// A partition, if a client that takes this for its leader epoch may read it.

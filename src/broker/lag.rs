@@ -7,7 +7,9 @@ use std::collections::BTreeSet;
 
 use super::Broker;
 use super::consumers::Topics;
-use crate::api::group::{GroupDetail, GroupMember, GroupPosition, GroupSummary, TopicShare};
+use super::partition::Partition;
+use super::readers::Reader;
+use crate::api::group::{GroupDetail, GroupMember, GroupPosition, GroupSummary, LastRead, TopicShare};
 use crate::api::{ErrorCode, TopicRef};
 use crate::groups::offsets::Position;
 use crate::groups::{Listed, share};
@@ -31,7 +33,7 @@ impl Broker {
         let (members, protocol) = self.members_of(group);
         let read = members.iter().flat_map(|member| &member.share).map(|(topic, _)| topic.as_str());
         let topics = ordered::set(self.positions_of(group).map(|(topic, _, _)| topic).chain(read));
-        let positions = topics.iter().flat_map(|topic| self.positions_in(group, topic)).collect();
+        let positions = topics.iter().flat_map(|topic| self.positions_in(group, topic, &members)).collect();
         Ok(GroupDetail { summary: self.summary(&listed), protocol, members, positions })
     }
 
@@ -63,7 +65,7 @@ impl Broker {
         for (topic, number, position) in self.positions_of(listed.group) {
             topics.insert(topic);
             last_commit = last_commit.max(Some(position.timestamp));
-            if let Some((start, end)) = self.ends_of(topic, number) {
+            if let Some((start, end)) = self.readable_partition(topic, number).map(ends_of) {
                 *lag.get_or_insert(0) += (end - position.offset.max(start)).max(0);
             }
         }
@@ -85,11 +87,12 @@ impl Broker {
     }
 
     /// All partitions of a topic.
-    fn positions_in(&self, group: &str, topic: &str) -> Vec<GroupPosition> {
+    fn positions_in(&self, group: &str, topic: &str, members: &[GroupMember]) -> Vec<GroupPosition> {
         let Ok(key) = self.live_topic(TopicRef::Name(topic)) else { return Vec::new() };
         let count = self.catalog.get(key).map_or(0, |found| found.partitions.len() as i32);
         let told = (0..count).filter_map(|number| {
-            let (log_start, high_watermark) = self.ends_of(topic, number)?;
+            let partition = self.readable_partition(topic, number)?;
+            let (log_start, high_watermark) = ends_of(partition);
             let found = self.coordinator.offsets.get(group, topic, number);
             let position = found.filter(|position| self.is_meant(topic, position));
             Some(GroupPosition {
@@ -100,17 +103,32 @@ impl Broker {
                 committed_at: position.map(|p| p.timestamp),
                 log_start,
                 high_watermark,
+                read: last_read(partition, group, members, topic),
             })
         });
         told.collect()
     }
 
-    /// Log start offset and high watermark.
-    fn ends_of(&self, topic: &str, number: i32) -> Option<(i64, i64)> {
+    fn readable_partition(&self, topic: &str, number: i32) -> Option<&Partition> {
         let key = self.live_topic(TopicRef::Name(topic)).ok()?;
-        let partition = self.partition(self.partition_of(key, number).ok()?)?;
-        Some((partition.log.start_offset(), partition.high_watermark()))
+        self.partition(self.partition_of(key, number).ok()?)
     }
+}
+
+/// Log start offset and high watermark.
+fn ends_of(partition: &Partition) -> (i64, i64) {
+    (partition.log.start_offset(), partition.high_watermark())
+}
+
+/// Where a group was seen reading: by itself, or else, very likely, by the client of the member that is to read there.
+fn last_read(partition: &Partition, group: &str, members: &[GroupMember], topic: &str) -> Option<LastRead> {
+    let number = partition.number as i32;
+    let is_to_read =
+        |member: &&GroupMember| member.share.iter().any(|(t, n)| (t.as_str(), *n) == (topic, number));
+    partition.readers.find(Reader::Member(group)).or_else(|| {
+        let member = members.iter().find(is_to_read)?;
+        partition.readers.find(Reader::Client(&member.client_id, &member.client_host))
+    })
 }
 
 fn numbered(share: &TopicShare) -> impl Iterator<Item = (String, i32)> {

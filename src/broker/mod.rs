@@ -28,6 +28,7 @@ pub mod positions;
 pub mod produce;
 pub mod producers;
 pub mod queues;
+pub mod readers;
 pub mod retain;
 pub mod scan;
 pub mod streams;

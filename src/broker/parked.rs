@@ -178,6 +178,7 @@ mod tests {
                 max_wait_ms: 0,
                 max_bytes: 1,
                 every: false,
+                group: None,
             },
             deadline: Time(deadline),
             reading: false,

@@ -16,6 +16,7 @@ use crate::api::{ErrorCode, Level, PlainRecords, PublishedPart, Refusal, TopicKe
 use crate::broker::acks::{AckTo, Acks};
 use crate::broker::admit::{Admitted, Rules, record_size};
 use crate::broker::producers::{Producers, Verdict};
+use crate::broker::readers::Readers;
 use crate::broker::views::View;
 use crate::config::TopicSettings;
 use crate::lsm::Tree;
@@ -57,6 +58,8 @@ pub struct Partition {
     pub chores: usize,
     /// When the oldest append happened that no sync has begun for, for topics that sync by `flush.ms`.
     pub unsynced_since: Option<Time>,
+    /// Who reads it.
+    pub readers: Readers,
     /// Readers have been shown what lies below, durable or not.
     shown: i64,
     /// Unsynced bytes that the broker's total already has.
@@ -134,6 +137,7 @@ impl Partition {
             retired: None,
             chores: 0,
             unsynced_since: None,
+            readers: Readers::default(),
             shown: 0,
             counted: 0,
             segments: log.segment_count(),

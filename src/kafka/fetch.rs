@@ -127,7 +127,7 @@ message! {
 const FIRST_WITH_IDS: i16 = 13;
 
 /// One read of all partitions, answered at once or later.
-pub fn ask<'a>(request: FetchRequest<'a>, context: &Context<'_>) -> Plan<'a> {
+pub fn ask<'a>(request: FetchRequest<'a>, context: &Context<'a>) -> Plan<'a> {
     if request.replica_id >= 0 || request.replica_state.replica_id >= 0 {
         return Plan::Close("Fetch: a replica asks, and there is no replication".into());
     }
@@ -162,6 +162,7 @@ pub fn ask<'a>(request: FetchRequest<'a>, context: &Context<'_>) -> Plan<'a> {
         min_bytes: at_least_zero(request.min_bytes),
         max_wait_ms: at_least_zero(request.max_wait_ms),
         max_bytes: at_least_zero(request.max_bytes),
+        client: (context.client_id, context.client_host),
     };
     let committed = request.isolation_level == 1;
     Plan::ask(vec![Request::FetchTopics(fetch)], move |replies| answer(asked, replies, committed))

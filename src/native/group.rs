@@ -74,6 +74,7 @@ fn info(detail: &GroupDetail) -> native::GroupInfo<'_> {
         committed_at: at.committed_at.unwrap_or(-1),
         log_start: at.log_start,
         high_watermark: at.high_watermark,
+        read: at.read,
     });
     native::GroupInfo {
         line: line(&detail.summary),

@@ -104,7 +104,7 @@ impl Session {
             let who = Who { member: "", instance: None, generation: -1, knows_epochs: true };
             return Ok(Request::Group(GroupRequest::Commit { group: commit.group, who, positions }));
         };
-        if !commit.group.is_empty() && commit.group != membership.group {
+        if !commit.group.is_empty() && *commit.group != *membership.group {
             let message = format!("stream {} is in group {:?}", head.stream, membership.group);
             return Err(Refusal::new(ErrorCode::InvalidRequest, message));
         }

@@ -3,6 +3,8 @@
 //! Invariant: a consumer has asked for one thing at a time, a poll or a subscription; its positions move only by what
 //! was handed to the connection, so nothing is skipped and nothing comes twice.
 
+use std::sync::Arc;
+
 use super::queue::Taker;
 use super::watch::Watcher;
 use crate::api::{ErrorCode, Fetch, FetchedPart, Position, Refusal, TopicKey, Want};
@@ -55,7 +57,7 @@ pub struct Membership {
     /// Where the broker tells it what it is to read.
     pub slot: u64,
     /// The group.
-    pub group: String,
+    pub group: Arc<str>,
     /// Correlation of the registration, and of whatever it is told.
     pub registration: u32,
     /// Whether the broker has taken the registration.
@@ -224,10 +226,11 @@ impl Consumer {
             wants.rotate_left(self.first);
             self.first += 1;
         }
+        let group = self.membership.as_ref().map(|membership| membership.group.clone());
         Some(match self.asked {
             Asked::Nothing => return None,
             Asked::Poll { max_wait_ms, min_bytes, max_bytes, .. } => {
-                Fetch { wants, min_bytes, max_wait_ms, max_bytes, every: false }
+                Fetch { wants, min_bytes, max_wait_ms, max_bytes, every: false, group }
             }
             Asked::Subscription { credit, .. } => Fetch {
                 wants,
@@ -235,6 +238,7 @@ impl Consumer {
                 max_wait_ms: limits.fetch_max_wait_ms,
                 max_bytes: u32::try_from(credit).unwrap_or(PUSH).min(PUSH),
                 every: false,
+                group,
             },
         })
     }

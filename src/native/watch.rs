@@ -132,6 +132,7 @@ impl Watcher {
                     max_wait_ms: limits.fetch_max_wait_ms,
                     max_bytes,
                     every: false,
+                    group: None,
                 })
             }
         }

@@ -212,8 +212,14 @@ impl Desk {
         let key = self.partition(topic, partition);
         loop {
             let want = Want::from(key, partition as i32, offset);
-            let fetch =
-                Fetch { wants: vec![want], min_bytes: 0, max_wait_ms: 0, max_bytes: 1 << 20, every: false };
+            let fetch = Fetch {
+                wants: vec![want],
+                min_bytes: 0,
+                max_wait_ms: 0,
+                max_bytes: 1 << 20,
+                every: false,
+                group: None,
+            };
             let Reply::Fetched { parts } = self.ask(Request::Fetch(fetch)) else { panic!("records") };
             let Some(part) = parts.into_iter().next() else { return records };
             assert_eq!(part.error, ErrorCode::None);

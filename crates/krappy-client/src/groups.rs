@@ -3,6 +3,7 @@
 use crate::admin::Admin;
 use crate::error::Error;
 use krappy_wire::error::ErrorCode;
+pub use krappy_wire::native::LastRead;
 use krappy_wire::native::{self, Commit, CommitAt, ForgetOffsets, Reply, Request};
 
 /// A group in a line.
@@ -88,6 +89,8 @@ pub struct GroupPosition {
     pub log_start: i64,
     /// End of what readers may see.
     pub high_watermark: i64,
+    /// Where it was seen reading; `None`: it was not, since the broker was started.
+    pub read: Option<LastRead>,
 }
 
 impl GroupPosition {
@@ -96,7 +99,7 @@ impl GroupPosition {
     /// ```
     /// # let at = krappy_client::GroupPosition {
     /// #     topic: "t".into(), partition: 0, offset: Some(3), metadata: String::new(), committed_at: None,
-    /// #     log_start: 5, high_watermark: 12,
+    /// #     log_start: 5, high_watermark: 12, read: None,
     /// # };
     /// // Offsets 3 and 4 are gone, so they are not waited for.
     /// assert_eq!((at.offset, at.log_start, at.high_watermark), (Some(3), 5, 12));
@@ -210,6 +213,7 @@ impl GroupInfo {
             committed_at: present(at.committed_at),
             log_start: at.log_start,
             high_watermark: at.high_watermark,
+            read: at.read,
         };
         Self {
             summary: summary(&info.line),

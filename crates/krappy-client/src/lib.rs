@@ -51,7 +51,7 @@ pub use admin::{Admin, Setting, TopicInfo, TopicSummary};
 pub use client::{Client, ClientBuilder};
 pub use consumer::{Consumer, ConsumerBuilder};
 pub use error::Error;
-pub use groups::{GroupInfo, GroupMember, GroupPosition, GroupSummary, OffsetAt};
+pub use groups::{GroupInfo, GroupMember, GroupPosition, GroupSummary, LastRead, OffsetAt};
 pub use keyed::{
     GetOptions, Got, KeyRange, KeyState, Newest, Scan, ScanOptions, WatchEvent, WatchOptions, Watcher,
 };

@@ -9,9 +9,9 @@ use krappy_wire::error::ErrorCode;
 use krappy_wire::frame::{HEAD, Split, split};
 use krappy_wire::native::{
     After, Assigned, Body, Change, Commit, CommitAt, ForgetOffsets, Get, GroupInfo, GroupLine, GroupMember,
-    GroupPosition, Groups, Head, KeyState, KeysWriter, Level, Newest, Op, PartitionInfo, PlainWriter,
-    PublishIf, PublishedPart, QueuePart, QueueSettle, QueueTake, RecordsPart, Reply, Request, RowsWriter,
-    Scan, Scanned, Settle, Start, TakenWriter, TopicInfo, TopicSummary, Watch, code,
+    GroupPosition, Groups, Head, KeyState, KeysWriter, LastRead, Level, Newest, Op, PartitionInfo,
+    PlainWriter, PublishIf, PublishedPart, QueuePart, QueueSettle, QueueTake, RecordsPart, Reply, Request,
+    RowsWriter, Scan, Scanned, Settle, Start, TakenWriter, TopicInfo, TopicSummary, Watch, code,
 };
 use krappy_wire::tail::{Tail, put_tail};
 
@@ -380,6 +380,7 @@ fn every_message_of_groups() -> Vec<(u16, Vec<u8>)> {
         committed_at: 1_000,
         log_start: 0,
         high_watermark: 12,
+        read: Some(LastRead { offset: 7, at: 2_000, returned_to: 5, returns: 3, inferred: true }),
     };
     let replies = [
         Reply::Each { errors: vec![0, 3] },
@@ -404,7 +405,8 @@ fn encoded(encode: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     out
 }
 
-/// Reads a message by its table: a list's count is followed by the rows one dash deeper, once for each item.
+/// Reads a message by its table: a list's count is followed by the rows one dash deeper, once for each item, and so is
+/// a bool, if it is 1.
 fn walk(fields: &[Field], r: &mut Reader<'_>) {
     let mut i = 0;
     while i < fields.len() {
@@ -420,7 +422,7 @@ fn read_field(field: &Field, items: &[Field], r: &mut Reader<'_>) {
         "u8" => r.u8().map(|_| 0),
         "bool" => r.u8().map(|v| {
             assert!(v < 2, "{}", field.name);
-            0
+            u32::from(v)
         }),
         "u16" | "i16" => r.u16().map(|_| 0),
         "u32" | "i32" => r.u32().map(|_| 0),

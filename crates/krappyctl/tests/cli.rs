@@ -356,10 +356,10 @@ fn groups_are_committed_listed_explained_moved_and_deleted() {
     let listed = line(&["group", "list", "--format", "csv"]);
     assert!(listed.starts_with("billing,Empty,classic,0,1,3,0,20"), "{listed}");
     let described = text(&broker.out(&["group", "describe", "billing", "--format", "csv"]));
-    let told: Vec<&str> = described.lines().skip(1).map(|row| &row[..row.len().min(25)]).collect();
+    let told: Vec<&str> = described.lines().skip(1).map(|row| &row[..row.len().min(27)]).collect();
     assert!(told[0].starts_with("billing,orders,0,1,0,4,3,"), "{described}");
     // What was never committed is neither 0 nor N/A.
-    assert_eq!(told[1], "billing,orders,1,,0,0,,,,", "{described}");
+    assert_eq!(told[1], "billing,orders,1,,0,0,,,,,,", "{described}");
     let why = text(&broker.out(&["group", "why", "billing"]));
     assert!(why.starts_with("billing: Empty (lag 3)") && why.contains("nobody is connected"), "{why}");
 
@@ -548,6 +548,34 @@ fn members_of_a_group_go_on_where_the_last_one_has_stopped() {
         let args = [&["consume", "jobs", "-g", "workers"], &args[..]].concat();
         assert_eq!(broker.ctl(&args).status.code(), Some(2), "{args:?}");
     }
+}
+
+#[test]
+fn a_member_that_is_busy_with_what_it_has_is_told_from_one_that_is_not_there() {
+    let broker = Broker::ephemeral();
+    broker.produce(&["jobs"], b"a\n");
+    assert_eq!(
+        text(&broker.out(&["consume", "jobs", "-g", "workers", "-o", "start", "-q", "-n", "1"])),
+        "a\n"
+    );
+    // More than a pipe holds, and a member prefetches: nobody reads what it prints.
+    let lines = "a line of work that is never done\n".repeat(400_000);
+    broker.produce(&["jobs"], lines.as_bytes());
+    let read = ["consume", "jobs", "-g", "workers", "-q"];
+    let mut busy = broker.command(&read).stdout(Stdio::piped()).spawn().unwrap();
+    let why = || text(&broker.out(&["group", "why", "workers", "--watch-for", "300ms"]));
+    let mut said = why();
+    for _ in 0..100 {
+        if said.contains("alive but not fetching") {
+            break;
+        }
+        said = why();
+    }
+    assert!(said.contains("alive but not fetching") && said.contains("of jobs/0 at "), "{said}");
+    busy.kill().unwrap();
+    busy.wait().unwrap();
+    let gone = |said: &str| said.contains("nobody is connected");
+    assert!((0..100).any(|_| gone(&why())), "{}", why());
 }
 
 #[test]

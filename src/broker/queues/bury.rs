@@ -50,7 +50,11 @@ impl Broker {
         let wants = vec![Want::from(key, lane.place.partition, offset)];
         let to = self.queues.errand(Errand::Exhume(id));
         let max_bytes = BATCH as u32;
-        self.fetch(to, Fetch { wants, min_bytes: 1, max_wait_ms: 0, max_bytes, every: true }, now);
+        self.fetch(
+            to,
+            Fetch { wants, min_bytes: 1, max_wait_ms: 0, max_bytes, every: true, group: None },
+            now,
+        );
     }
 
     /// Nobody begins before that.

@@ -167,7 +167,11 @@ impl Broker {
         let id = self.queues.takes.park(parked);
         self.queues.takes.set_reading(id);
         let to = self.queues.errand(Errand::Read(id));
-        self.fetch(to, Fetch { wants, min_bytes: 1, max_wait_ms: 0, max_bytes, every: true }, now);
+        self.fetch(
+            to,
+            Fetch { wants, min_bytes: 1, max_wait_ms: 0, max_bytes, every: true, group: None },
+            now,
+        );
     }
 
     /// The windows may not have been known when the take came, and the topic may be gone since.

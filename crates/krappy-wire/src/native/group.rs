@@ -208,6 +208,44 @@ pub struct GroupPosition<'a> {
     pub log_start: i64,
     /// End of what readers may see.
     pub high_watermark: i64,
+    /// Where it was seen reading.
+    pub read: Option<LastRead>,
+}
+
+/// Where somebody was seen reading a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastRead {
+    /// The offset from which it asked for records last.
+    pub offset: i64,
+    /// When that was, in milliseconds since 1970.
+    pub at: i64,
+    /// The offset to which it has gone back last; -1: it never has.
+    pub returned_to: i64,
+    /// How many times in a row it has gone back to this offset, and to no other.
+    pub returns: u32,
+    /// That it was this group is only likely: a fetch of Kafka names no group, so whoever has the name and the address
+    /// of the member that is to read the partition is taken for it.
+    pub inferred: bool,
+}
+
+impl LastRead {
+    fn read(r: &mut Reader<'_>) -> Result<Option<Self>, Malformed> {
+        if !read_bool(r)? {
+            return Ok(None);
+        }
+        let (offset, at, returned_to) = (r.i64()?, r.i64()?, r.i64()?);
+        Ok(Some(LastRead { offset, at, returned_to, returns: r.u32()?, inferred: read_bool(r)? }))
+    }
+
+    fn put(last: Option<Self>, out: &mut Vec<u8>) {
+        out.put_u8(u8::from(last.is_some()));
+        let Some(last) = last else { return };
+        out.put_i64(last.offset);
+        out.put_i64(last.at);
+        out.put_i64(last.returned_to);
+        out.put_u32(last.returns);
+        out.put_u8(u8::from(last.inferred));
+    }
 }
 
 impl<'a> GroupInfo<'a> {
@@ -231,6 +269,7 @@ impl<'a> GroupInfo<'a> {
                 committed_at: r.i64()?,
                 log_start: r.i64()?,
                 high_watermark: r.i64()?,
+                read: LastRead::read(r)?,
             })
         })?;
         Ok(GroupInfo { line, protocol, members, positions })
@@ -254,6 +293,7 @@ impl<'a> GroupInfo<'a> {
             out.put_i64(at.committed_at);
             out.put_i64(at.log_start);
             out.put_i64(at.high_watermark);
+            LastRead::put(at.read, out);
         });
     }
 }

@@ -25,6 +25,7 @@ mod tests;
 pub use change::{Change, Op};
 pub use group::{
     Assigned, Commit, CommitAt, ForgetOffsets, GroupInfo, GroupLine, GroupMember, GroupPosition, Groups,
+    LastRead,
 };
 pub use keyed::{After, Get, KeyState, Newest, PublishIf, Scan, Scanned, Watch};
 pub use plain::{PlainRecord, PlainRecords, PlainWriter};

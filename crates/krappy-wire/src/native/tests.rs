@@ -203,6 +203,7 @@ fn replies(keyed: &Keyed) -> Vec<Reply<'_>> {
         committed_at: 1_000,
         log_start: 0,
         high_watermark: 12,
+        read: Some(LastRead { offset: 7, at: 2_000, returned_to: 5, returns: 3, inferred: true }),
     };
     vec![
         Reply::HelloOk {

@@ -68,7 +68,7 @@ fn moment(session: &Session, at: Option<i64>) -> Value {
     }
 }
 
-const POSITIONS: [(&str, Kind); 9] = [
+const POSITIONS: [(&str, Kind); 11] = [
     ("topic", Kind::Text),
     ("partition", Kind::Number),
     ("committed", Kind::Number),
@@ -76,6 +76,8 @@ const POSITIONS: [(&str, Kind); 9] = [
     ("end", Kind::Number),
     ("lag", Kind::Number),
     ("last_commit", Kind::Text),
+    ("reads_at", Kind::Number),
+    ("last_read", Kind::Text),
     ("member", Kind::Text),
     ("metadata", Kind::Text),
 ];
@@ -143,6 +145,8 @@ fn position_row(session: &Session, at: &GroupPosition, info: &GroupInfo) -> Vec<
         json!(at.high_watermark),
         json!(at.lag()),
         moment(session, at.committed_at),
+        json!(at.read.map(|read| read.offset)),
+        moment(session, at.read.map(|read| read.at)),
         json!(owner.map(|member| member.id.as_str())),
         json!(Some(at.metadata.as_str()).filter(|text| !text.is_empty())),
     ]

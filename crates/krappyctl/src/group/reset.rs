@@ -92,6 +92,7 @@ fn unread(session: &Session, topic: &str) -> Result<Vec<GroupPosition>, Failure>
         committed_at: None,
         log_start: partition.log_start,
         high_watermark: partition.high_watermark,
+        read: None,
     };
     Ok(info.partitions.iter().enumerate().map(position).collect())
 }
@@ -183,6 +184,7 @@ mod tests {
             committed_at: None,
             log_start: 10,
             high_watermark: 30,
+            read: None,
         }
     }
 

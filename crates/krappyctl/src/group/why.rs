@@ -10,7 +10,7 @@ use crate::out::Out;
 use crate::session::Session;
 use crate::table::{Kind, Table};
 use crate::units::{ago, duration, grouped};
-use krappy_client::{GroupInfo, GroupPosition};
+use krappy_client::{GroupInfo, GroupPosition, LastRead};
 use serde_json::json;
 use std::time::{Duration, Instant};
 
@@ -79,6 +79,7 @@ fn look(first: &GroupInfo, now: &GroupInfo, apart: Duration) -> Vec<Finding> {
     findings.extend(rebalancing(first, now, apart));
     findings.extend(unread(now));
     findings.extend(idle(now));
+    findings.extend(stuck(now));
     findings.extend(movement(first, now, apart));
     if findings.is_empty() {
         findings.push(nothing(now));
@@ -192,6 +193,89 @@ fn idle(group: &GroupInfo) -> Option<Finding> {
     })
 }
 
+/// Goes back to one offset this many times: it is taken to be stuck there.
+const RETURNS: u32 = 3;
+
+/// Partitions in which it comes back to the same record again and again.
+fn stuck(group: &GroupInfo) -> Vec<Finding> {
+    let behind = behind(group).filter(|(_, read)| read.is_some_and(|read| read.returns >= RETURNS));
+    let finding = |(at, read): (&GroupPosition, Option<LastRead>)| {
+        let LastRead { returned_to, returns, at: last, .. } = read?;
+        let place = format!("{}/{}", at.topic, at.partition);
+        Some(Finding::new(
+            "the same offset again and again",
+            format!("{place}: back to offset {returned_to} {returns} times, last {}", ago(last)),
+            format!(
+                "one record may stop it: see it with krappyctl show {place}@{returned_to}, stop the members and \
+                 skip it with krappyctl group reset {} --topic {place} --to {} --execute",
+                group.summary.name,
+                returned_to + 1
+            ),
+        ))
+    };
+    behind.filter_map(finding).collect()
+}
+
+/// Partitions with a lag that a member is to read, and where it was seen reading.
+fn behind(group: &GroupInfo) -> impl Iterator<Item = (&GroupPosition, Option<LastRead>)> {
+    let is_read = |at: &&GroupPosition| group.members.iter().any(|member| reads(member, at));
+    group.positions.iter().filter(|at| at.lag().unwrap_or(0) > 0).filter(is_read).map(|at| (at, at.read))
+}
+
+/// Why a group that is behind commits nothing, as far as its fetches tell.
+fn standing(first: &GroupInfo, now: &GroupInfo, watched: &str) -> Finding {
+    let lag = grouped(now.summary.lag.unwrap_or(0).into());
+    let last = now.summary.last_commit.map_or_else(|| "never".into(), ago);
+    let since = |at: &GroupPosition| {
+        let before = first.positions.iter().find(|b| (&b.topic, b.partition) == (&at.topic, at.partition));
+        before.and_then(|before| before.read)
+    };
+    let place = |at: &GroupPosition| format!("{}/{}", at.topic, at.partition);
+    // Whoever is behind is answered at once, so a member that works fetches more often than we look.
+    let silent =
+        |(at, read): &(&GroupPosition, Option<LastRead>)| read.map(|r| r.at) == since(at).map(|r| r.at);
+    let of = |read: LastRead| if read.inferred { ", as its client's name and address tell" } else { "" };
+    if let Some((at, read)) = behind(now).find(|seen| !silent(seen)) {
+        let read = read.expect("a fetch was seen");
+        let ahead = at.offset.is_some_and(|offset| read.offset > offset);
+        if ahead {
+            let evidence = format!(
+                "{} is read at {}{}, but {} is committed, {last}; lag {lag}",
+                place(at),
+                read.offset,
+                of(read),
+                at.offset.unwrap_or(-1)
+            );
+            let next =
+                "commit in the application, or set enable.auto.commit; a commit that fails is in its log";
+            return Finding::new("it reads and does not commit", evidence, next);
+        }
+        return Finding::new(
+            "it does not move",
+            format!("no commit in {watched}, the last was {last}; lag {lag}"),
+            "the application is busy or does not commit: look at its log",
+        );
+    }
+    let seen = behind(now).filter_map(|(at, read)| Some((at, read?))).max_by_key(|(_, read)| read.at);
+    let evidence = match seen {
+        Some((at, read)) => {
+            format!(
+                "no fetch in {watched}, the last one {}, of {} at {}{}",
+                ago(read.at),
+                place(at),
+                read.offset,
+                of(read)
+            )
+        }
+        None => format!("no fetch in {watched}, and none since the broker was started"),
+    };
+    Finding::new(
+        "alive but not fetching",
+        format!("{} members; {evidence}; lag {lag}, the last commit was {last}", now.members.len()),
+        "the application is busy with what it has, paused, or cut off: look at its log; see max.poll.interval.ms",
+    )
+}
+
 /// Whether a group that is behind comes nearer.
 fn movement(first: &GroupInfo, now: &GroupInfo, apart: Duration) -> Option<Finding> {
     if now.members.is_empty() {
@@ -214,13 +298,7 @@ fn movement(first: &GroupInfo, now: &GroupInfo, apart: Duration) -> Option<Findi
     let written = (ends(now) - ends(first)) as f64 / seconds;
     let watched = duration(apart);
     if read <= 0.0 {
-        let last = now.summary.last_commit.map_or_else(|| "never".into(), ago);
-        return Some(Finding::new(
-            "it does not move",
-            format!("no commit in {watched}, the last was {last}; lag {}", grouped(lag.into())),
-            "the application is busy, paused or does not commit: look at its log; \
-             if one record stops it, see it with `krappyctl show` and skip it with `group reset --to +1`",
-        ));
+        return Some(standing(first, now, &watched));
     }
     let rates = format!("reads {read:.0}/s, {written:.0}/s are written, over {watched}");
     if read <= written {
@@ -257,6 +335,7 @@ mod tests {
             committed_at: None,
             log_start: 10,
             high_watermark: end,
+            read: None,
         }
     }
 
@@ -295,7 +374,7 @@ mod tests {
         let still = |info: &GroupInfo| causes(info, info);
         assert_eq!(still(&group("Stable", one(), vec![at(0, Some(20), 20)])), ["caught up"]);
         assert_eq!(still(&group("Empty", vec![], vec![at(0, Some(12), 20)])), ["nobody is connected"]);
-        assert_eq!(still(&group("Stable", one(), vec![at(0, Some(12), 20)])), ["it does not move"]);
+        assert_eq!(still(&group("Stable", one(), vec![at(0, Some(12), 20)])), ["alive but not fetching"]);
         assert_eq!(still(&group("Stable", one(), vec![at(0, None, 20)])), ["it has never committed"]);
         let lost = group("Stable", one(), vec![at(0, Some(3), 10)]);
         assert_eq!(still(&lost), ["records were deleted before they were read"]);
@@ -310,7 +389,42 @@ mod tests {
         let crowded = group("Stable", two, vec![at(0, Some(20), 20)]);
         assert_eq!(still(&crowded), ["more members than partitions"]);
         let left_out = group("Stable", one(), vec![at(0, Some(20), 20), at(1, Some(12), 20)]);
-        assert_eq!(still(&left_out), ["partitions that no member reads", "it does not move"]);
+        assert_eq!(still(&left_out), ["partitions that no member reads", "alive but not fetching"]);
+    }
+
+    #[test]
+    fn a_group_that_stands_is_told_by_what_it_fetches() {
+        let seen = |offset, at_ms, (returned_to, returns)| {
+            let read = LastRead { offset, at: at_ms, returned_to, returns, inferred: true };
+            group(
+                "Stable",
+                vec![member("a", &[0])],
+                vec![GroupPosition { read: Some(read), ..at(0, Some(12), 20) }],
+            )
+        };
+        let never = (-1, 0);
+        let two = |first: &GroupInfo, now: &GroupInfo| {
+            let findings = look(first, now, Duration::from_secs(2));
+            assert_eq!(findings.len(), 1, "{findings:?}");
+            (findings[0].cause, findings[0].evidence.clone(), findings[0].next.clone())
+        };
+        let (cause, evidence, _) = two(&seen(15, 1_000, never), &seen(15, 1_000, never));
+        assert_eq!(cause, "alive but not fetching");
+        assert!(
+            evidence.contains("of t/0 at 15, as its client's name and address tell; lag 8"),
+            "{evidence}"
+        );
+        let (cause, evidence, _) = two(&seen(15, 1_000, never), &seen(17, 2_000, never));
+        assert_eq!(cause, "it reads and does not commit");
+        assert!(
+            evidence.starts_with("t/0 is read at 17, as its") && evidence.contains("but 12 is"),
+            "{evidence}"
+        );
+        assert_eq!(two(&seen(12, 1_000, never), &seen(12, 2_000, never)).0, "it does not move");
+        let findings = look(&seen(20, 1_000, (12, 2)), &seen(12, 2_000, (12, 3)), Duration::from_secs(2));
+        assert_eq!(findings[0].cause, "the same offset again and again");
+        assert!(findings[0].evidence.starts_with("t/0: back to offset 12 3 times"), "{findings:?}");
+        assert!(findings[0].next.contains("group reset g --topic t/0 --to 13 --execute"), "{findings:?}");
     }
 
     #[test]
