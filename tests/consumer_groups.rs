@@ -1,5 +1,6 @@
 //! Consumer groups (KIP-848) asked of the real broker on the wire: topics that come, grow and go are shared out anew,
-//! members commit in their epoch, and a start of the broker makes them join again without losing what they committed.
+//! members commit in their epoch, and a start of the broker makes them join again, also beside members by the classic
+//! protocol, without losing what they committed.
 
 mod common;
 
@@ -13,16 +14,20 @@ use krappy::kafka::consumer_group_describe::ConsumerGroupDescribeRequest;
 use krappy::kafka::consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, TopicPartitions};
 use krappy::kafka::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use krappy::kafka::delete_topics::DeleteTopicsRequest;
+use krappy::kafka::heartbeat::HeartbeatRequest;
+use krappy::kafka::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use krappy::kafka::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
 use krappy::kafka::offset_fetch::{OffsetFetchRequest, OffsetFetchRequestGroup};
+use krappy::kafka::sync_group::{SyncGroupRequest, SyncGroupRequestAssignment};
 use krappy::kafka::table::Answer;
 
 const GROUP: &str = "billing";
 const TOPIC: &str = "orders";
 const UNKNOWN_MEMBER: i16 = 25;
 const STALE_EPOCH: i16 = 113;
+const REBALANCE_IN_PROGRESS: i16 = 27;
 
 /// What a member has heard: the error, its epoch, and what it is to read if it is told.
 type Heard = (i16, i32, Option<Vec<TopicPartitions>>);
@@ -171,4 +176,144 @@ fn members_commit_in_their_epoch_and_join_again_after_a_start_without_losing_tha
     assert_eq!(beat(&mut peer, "a", -1, None).0, 0);
     assert_eq!(state(&mut peer), ("Empty".to_owned(), 0));
     broker.kill();
+}
+
+/// A member by the classic protocol, which reads what it was given and joins again when it is told to.
+struct Classic {
+    member: String,
+    generation: i32,
+    share: usize,
+}
+
+impl Classic {
+    fn join(peer: &mut Peer, member_id: &str) -> Classic {
+        // Version 0, one topic, its name, nothing for the leader.
+        let metadata = b"\0\0\0\0\0\x01\0\x06orders\xff\xff\xff\xff";
+        let join = JoinGroupRequest {
+            group_id: GROUP,
+            session_timeout_ms: 60_000,
+            rebalance_timeout_ms: 60_000,
+            member_id,
+            protocol_type: "consumer",
+            protocols: vec![JoinGroupRequestProtocol { name: "range", metadata }],
+            ..Default::default()
+        };
+        let (member, generation, leads) = ask(peer, 11, 3, &request(join, 3), |answer| match answer {
+            Answer::JoinGroup(joined) => {
+                assert_eq!(joined.error_code, 0);
+                let leads = joined.leader == joined.member_id;
+                (joined.member_id.clone().into_owned(), joined.generation_id, leads)
+            }
+            other => panic!("{other:?}"),
+        });
+        // Alone with others of its protocol somebody leads; beside members of the newer one the broker shares out.
+        let all = b"\0\0\0\0\0\x01\0\x06orders\0\0\0\x02\0\0\0\0\0\0\0\x01\xff\xff\xff\xff";
+        let assignment = SyncGroupRequestAssignment { member_id: &member, assignment: all };
+        let sync = SyncGroupRequest {
+            group_id: GROUP,
+            generation_id: generation,
+            member_id: &member,
+            assignments: if leads { vec![assignment] } else { vec![] },
+            ..Default::default()
+        };
+        let share = ask(peer, 14, 3, &request(sync, 3), |answer| match answer {
+            Answer::SyncGroup(synced) => {
+                assert_eq!(synced.error_code, 0);
+                krappy::groups::share(&synced.assignment).len()
+            }
+            other => panic!("{other:?}"),
+        });
+        Classic { member, generation, share }
+    }
+
+    fn heartbeat(&self, peer: &mut Peer) -> i16 {
+        let beat = HeartbeatRequest {
+            group_id: GROUP,
+            generation_id: self.generation,
+            member_id: &self.member,
+            ..Default::default()
+        };
+        ask(peer, 12, 3, &request(beat, 3), |answer| match answer {
+            Answer::Heartbeat(answer) => answer.error_code,
+            other => panic!("{other:?}"),
+        })
+    }
+
+    fn follow(&mut self, peer: &mut Peer) {
+        match self.heartbeat(peer) {
+            0 => {}
+            REBALANCE_IN_PROGRESS => *self = Classic::join(peer, &self.member),
+            other => panic!("error {other}"),
+        }
+    }
+}
+
+/// A member by the newer protocol, which reads what it is told to.
+struct Newer {
+    epoch: i32,
+    reads: Option<Vec<TopicPartitions>>,
+}
+
+impl Newer {
+    fn join(peer: &mut Peer) -> Newer {
+        let (error, epoch, reads) = join(peer, "b");
+        assert_eq!(error, 0);
+        Newer { epoch, reads }
+    }
+
+    fn follow(&mut self, peer: &mut Peer) {
+        let reads = self.reads.iter().flatten();
+        let reads =
+            reads.map(|of| TopicPartitions { topic_id: of.topic_id, partitions: of.partitions.clone() });
+        let reads = Some(reads.collect());
+        let (error, epoch, told) = beat(peer, "b", self.epoch, reads);
+        assert_eq!(error, 0);
+        self.epoch = epoch;
+        self.reads = told.or(self.reads.take());
+    }
+
+    fn share(&self) -> usize {
+        self.reads.iter().flatten().map(|of| of.partitions.len()).sum()
+    }
+}
+
+/// Lets both go on until each reads one of the two partitions.
+fn settle(peer: &mut Peer, classic: &mut Classic, newer: &mut Newer) {
+    common::eventually("both read one partition", || {
+        classic.follow(peer);
+        newer.follow(peer);
+        (classic.share, newer.share()) == (1, 1)
+    });
+    assert_eq!(state(peer), ("Stable".to_owned(), 2));
+}
+
+#[test]
+fn members_of_both_protocols_join_again_after_a_start_whoever_comes_first() {
+    for newer_comes_first in [false, true] {
+        let data = TempDir::new("consumer-groups");
+        let mut broker = Broker::on(data.path(), &[]);
+        let mut peer = Peer::connect(broker.addr);
+        broker.client().create_topic(TOPIC, 2, vec![]);
+        let mut classic = Classic::join(&mut peer, "");
+        assert_eq!(classic.share, 2, "it is alone");
+        let mut newer = Newer::join(&mut peer);
+        assert_eq!(newer.share(), 0, "nothing is read by two");
+        settle(&mut peer, &mut classic, &mut newer);
+        assert_eq!(commit(&mut peer, "b", newer.epoch), 0);
+
+        broker.kill();
+        let mut broker = Broker::on(data.path(), &[]);
+        let mut peer = Peer::connect(broker.addr);
+        assert_eq!(classic.heartbeat(&mut peer), UNKNOWN_MEMBER);
+        assert_eq!(beat(&mut peer, "b", newer.epoch, None).0, UNKNOWN_MEMBER);
+        let (mut classic, mut newer) = if newer_comes_first {
+            let newer = Newer::join(&mut peer);
+            (Classic::join(&mut peer, ""), newer)
+        } else {
+            (Classic::join(&mut peer, ""), Newer::join(&mut peer))
+        };
+        settle(&mut peer, &mut classic, &mut newer);
+        assert_eq!(committed(&mut peer, "b", newer.epoch), (0, vec![7]));
+        broker.kill();
+    }
 }
