@@ -7,19 +7,17 @@
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::Hasher;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use krappy::broker::Broker;
 use krappy::disk::Disk;
-use krappy::disk::sim::{Crash, Fault, Rng, SimDisk};
+use krappy::disk::sim::{Crash, Rng, SimDisk};
 use krappy::server::Server;
 use krappy::time::{Now, Time};
 
 use super::admin::Admin;
 use super::asker::Asker;
-use super::audit;
-use super::churn::{self, Churn};
+use super::churn::Churn;
 use super::consumer::Consumer;
 use super::follower::Follower;
 use super::groups::book::Group;
@@ -32,13 +30,17 @@ use super::net::{Event, Shared, SimStream};
 use super::plan::{Plan, QueuePlan};
 use super::producer::Producer;
 use super::queues::book::Queue;
-use super::queues::letters;
 use super::queues::taker::Taker;
 use super::rude::Rude;
 use super::sabotage::{Lie, LyingDisk};
 use super::swapper::Swapper;
 use super::views::Logs;
 use super::workers::Workers;
+
+mod inspect;
+mod trouble;
+
+use trouble::End;
 
 /// Where wall clocks begin: in 2026.
 const EPOCH: i64 = 1_780_000_000_000;
@@ -114,13 +116,6 @@ struct World {
     planned: Option<Planned>,
     /// Calls that the disk had seen when the logs were looked at last.
     caught_up: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum End {
-    Clean,
-    Kill,
-    PowerCut,
 }
 
 /// Runs one seed. The error is everything that was found wrong.
@@ -323,49 +318,6 @@ impl World {
         self.plan_trouble();
     }
 
-    fn faults_left(&self) -> bool {
-        self.plan.faults && !self.quiet && self.boots < self.plan.boots
-    }
-
-    /// Decides how this start of the broker will end.
-    fn plan_trouble(&mut self) {
-        // A crash that was planned for the start and did not come is called off.
-        self.disk.crash_at(u64::MAX / 2);
-        self.ends_in = None;
-        self.history.views_may_fail = self.rotten;
-        self.history.disk_may_fail = false;
-        self.rots_in = None;
-        self.history.boots_may_come = self.plan.faults;
-        if !self.faults_left() {
-            return;
-        }
-        let calls = 1 + self.rng.below(250);
-        let steps = 1 + self.rng.below(800) as u32;
-        let trouble = self.rng.below(10);
-        // A disk error may be found late, and a view that it has broken comes back after half a minute.
-        self.history.disk_may_fail = matches!(trouble, 4..=6);
-        self.history.views_may_fail |= self.history.disk_may_fail;
-        if self.plan.compacts && self.rng.below(4) == 0 {
-            self.rots_in = Some(self.rng.below(300) as u32);
-        }
-        match trouble {
-            0..4 => self.disk.crash_at(calls),
-            4 => self.fail(|disk, n| disk.fail_sync(n, Fault::Io), calls / 3 + 1),
-            5 => self.fail(|disk, n| disk.fail_after(n, Fault::NoSpace), calls),
-            6 => self.fail(|disk, n| disk.fail_after(n, Fault::Io), calls),
-            7 => self.ends_in = Some((steps, End::Clean)),
-            8 => self.ends_in = Some((steps, End::Kill)),
-            _ => self.ends_in = Some((steps, End::PowerCut)),
-        }
-        // Whatever else happens, the next start comes.
-        self.ends_in = self.ends_in.or(Some((1_000, End::PowerCut)));
-    }
-
-    fn fail(&mut self, plan: impl Fn(&SimDisk, u64), n: u64) {
-        self.outcome.disk_errors += 1;
-        plan(&self.disk, n);
-    }
-
     /// The machine or the process goes down, now.
     fn crash(&mut self) -> After {
         let how = match self.rng.below(3) {
@@ -474,70 +426,6 @@ impl World {
         }
     }
 
-    /// Compares the disk with the history.
-    fn audit(&mut self, after: After) {
-        let data = self.plan.config.data_dir.clone();
-        self.history.stops = false;
-        self.history.groups.restarted();
-        self.history.queues.restarted();
-        for name in audit::topics(&self.disk, &data) {
-            if audit::is_internal(&name) {
-                continue;
-            }
-            let topic = match self.plan.topics.iter().find(|t| t.name == name) {
-                Some(plan) => plan.topic,
-                None => {
-                    let id = audit::topic_id(&self.disk, &data, &name).unwrap_or_default();
-                    self.history.topic(&churn::life_name(&id), churn::promise(self.plan.compacts))
-                }
-            };
-            let cleaned = self.history.promise(topic).cleaned;
-            for partition in audit::partitions(&self.disk, &data, &name) {
-                for (offset, id) in self.logs.seen(&name, partition).into_iter().filter(|_| cleaned) {
-                    self.history.saw(topic, partition, offset, id);
-                }
-                match audit::read(&self.disk, &data, &name, partition, cleaned) {
-                    Ok(found) => {
-                        self.history.audit(topic, partition, &found, after);
-                        self.logs.restarted(&name, partition, found.end);
-                        if self.plan.topics.iter().any(|plan| plan.compacted && plan.name == name)
-                            && let Err(why) = self.logs.view_opened(&name, partition)
-                            && !self.rotten
-                        {
-                            self.history.bad(why);
-                        }
-                    }
-                    Err(why) => self.history.bad(why),
-                }
-            }
-        }
-        self.audit_queues();
-        let there = audit::topics(&self.disk, &data);
-        for plan in &self.plan.topics {
-            if !there.iter().any(|name| name == plan.name) && self.history.has_records(plan.topic) {
-                self.history.violations.push(format!("topic {} is gone", plan.name));
-            }
-        }
-    }
-
-    /// Compares what is left of queues in which everything is done with the dead letters.
-    fn audit_queues(&mut self) {
-        let data = &self.plan.config.data_dir;
-        for plan in self.plan.topics.iter().filter(|_| !self.plan.queues.is_empty() && self.quiet) {
-            let judged = letters::read(&self.disk, data, plan.name).and_then(|letters| {
-                (0..plan.partitions).try_for_each(|partition| {
-                    let found = audit::read(&self.disk, data, plan.name, partition, plan.promise.cleaned)?;
-                    let at = (plan.topic, plan.name);
-                    let gone_below = self.history.may_be_gone_below(plan.topic, partition);
-                    self.history.queues.finish(at, partition, &found, &letters, gone_below)
-                })
-            });
-            if let Err(why) = judged {
-                self.history.bad(why);
-            }
-        }
-    }
-
     // Running.
 
     fn server(&self) -> &Server<SimStream> {
@@ -622,20 +510,6 @@ impl World {
         self.clients[n].script.lost(ctx);
     }
 
-    /// Nobody writes any more: this is what readers have to come to.
-    fn note_ends(&mut self) {
-        let data = &self.plan.config.data_dir;
-        for plan in &self.plan.topics {
-            for partition in 0..plan.partitions {
-                let found = audit::read(&self.disk, data, plan.name, partition, plan.promise.cleaned);
-                match found {
-                    Ok(found) => drop(self.history.ends.insert((plan.topic, partition), found.end)),
-                    Err(why) => self.history.bad(why),
-                }
-            }
-        }
-    }
-
     /// Nobody is connected: nothing of anybody may be left.
     fn check_settled(&mut self) {
         let held = self.server().broker().metrics.input_bytes;
@@ -698,41 +572,6 @@ impl World {
         }
         self.rot();
         self.come_to_an_end();
-    }
-
-    /// A bit of a view's files changes by itself.
-    fn rot(&mut self) {
-        if self.rots_in.take_if(|steps| *steps == 0).is_none() {
-            self.rots_in = self.rots_in.map(|steps| steps - 1);
-            return;
-        }
-        let is_view = |path: &PathBuf| path.parent().is_some_and(|dir| dir.ends_with("view"));
-        let files: Vec<_> = self.disk.files().into_iter().filter(is_view).collect();
-        let Some(path) = files.get(self.rng.below(files.len().max(1) as u64) as usize) else { return };
-        let bits = 8 * self.disk.raw(path).expect("it was listed").len() as u64;
-        let bit = self.rng.below(bits.max(1));
-        self.history.note(|| format!("ROT of {} at byte {}", path.display(), bit / 8));
-        self.disk.flip_bit(path, bit).expect("it was listed");
-        (self.rotten, self.history.views_may_fail) = (true, true);
-        self.outcome.rots += 1;
-    }
-
-    fn come_to_an_end(&mut self) {
-        let Some((steps, end)) = self.ends_in else { return };
-        if steps > 0 {
-            self.ends_in = Some((steps - 1, end));
-            return;
-        }
-        self.ends_in = None;
-        match end {
-            End::Clean => self.stop(false),
-            End::Kill => self.restart(Some(Crash::KeepAll)),
-            End::PowerCut if self.rng.below(2) == 0 => self.restart(Some(Crash::LoseAll)),
-            End::PowerCut => {
-                let seed = self.rng.next_u64();
-                self.restart(Some(Crash::Random(seed)));
-            }
-        }
     }
 
     /// What the poll loop and the network do in one moment. `stopping`: nobody is let in.
