@@ -317,9 +317,12 @@ impl Broker {
         let forget = |(topic, partition): &(&str, i32)| forgotten(group, topic, *partition);
         let changes = self.coordinator.committed(group).iter().map(forget).collect();
         self.write_changes(topic, Pending { changes, then: Then::Result(to) }, now)?;
-        // From here on it is gone for everybody who joins; if its offsets cannot be deleted it comes back without
-        // members.
+        // Whoever joins from here on joins another group. It is seen until it is durably gone: a crash may bring it
+        // back.
         self.coordinator.groups.delete(group).expect("it could be deleted a moment ago");
+        if self.coordinator.offsets.has(group) {
+            self.coordinator.groups.known(group, "");
+        }
         Ok(())
     }
 

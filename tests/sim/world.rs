@@ -73,6 +73,8 @@ pub struct Outcome {
     /// Of consumer groups: what was confirmed to members, told to them to read, and delivered.
     pub commits: u64,
     pub rebalances: u64,
+    /// Partitions of groups that were moved from outside, or forgotten with their group.
+    pub moves: u64,
     pub deliveries: u64,
     /// Of queues: records that were given out, were confirmed to be done, and have died.
     pub taken: u64,
@@ -740,6 +742,7 @@ impl World {
         let groups = &self.history.groups;
         self.outcome.commits = groups.commits;
         self.outcome.rebalances = groups.rebalances;
+        self.outcome.moves = groups.moves;
         self.outcome.deliveries = groups.deliveries;
         let queues = &self.history.queues;
         self.outcome.taken = queues.taken;

@@ -1,8 +1,8 @@
 //! Who belongs to a group, and who holds which partition.
 //!
 //! Invariants: the lists by id and by instance, the holders, the streams, those of the classic protocol and the bytes
-//! are what the members say. A partition has at most one holder: whoever may read it, or may read it no more and has not
-//! given it back.
+//! are what the members say. A partition has at most one holder: whoever may read it, or may read it no more and has
+//! not given it back.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -8,8 +8,9 @@
 //! * nobody is given the partition before whoever had it has given it back, has left, or was sent away;
 //! * a record below what is committed was delivered to some member, if it is still there.
 //!
-//! A partition has one reader at a time and all commits of a group go to one log, so commits are applied in the order
-//! in which they are sent, if they are applied.
+//! A partition has one reader at a time and all commits of a group go to one log, so commits of members are applied in
+//! the order in which they are sent, if they are applied. Who moves a group from outside, or deletes it, is on another
+//! connection and is heard only while there are no members: that can come about anywhere between them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -46,6 +47,8 @@ struct Part {
     values: Vec<Option<i64>>,
     /// Commits that may have been made or may still be, in order.
     open: Vec<Open>,
+    /// Moves from outside that may have been made or may still be, in no order.
+    outside: Vec<Outside>,
     /// Members that may read it.
     holders: BTreeSet<u32>,
     /// How many values there were when the last of them went.
@@ -63,6 +66,7 @@ impl Default for Part {
         Part {
             values: vec![None],
             open: Vec::new(),
+            outside: Vec::new(),
             holders: BTreeSet::new(),
             free_since: 0,
             delivered: BTreeSet::new(),
@@ -83,6 +87,14 @@ struct Open {
     is_old: bool,
 }
 
+#[derive(Debug, Clone, Copy)]
+struct Outside {
+    wish: Wish,
+    /// `None`: the group is deleted.
+    offset: Option<i64>,
+    is_old: bool,
+}
+
 impl Part {
     fn now(&self) -> Moment {
         self.values.len() - 1
@@ -94,21 +106,34 @@ impl Part {
 
     /// Whether an answer that was made up since then can have said so.
     fn may_be_at(&self, offset: Option<i64>, since: Moment) -> bool {
-        self.values[since..].contains(&offset) || self.open.iter().any(|open| Some(open.offset) == offset)
+        self.values[since..].contains(&offset)
+            || self.open.iter().any(|open| Some(open.offset) == offset)
+            || self.outside.iter().any(|outside| outside.offset == offset)
     }
 
     /// Somebody was told how far the group has come, in an answer that was made up since then.
     fn told(&mut self, offset: Option<i64>, since: Moment) -> bool {
         if self.values[since..].contains(&offset) {
             if since == self.now() {
-                self.open.retain(|open| !open.is_old);
+                self.forget_old();
             }
             return true;
         }
-        let Some(place) = self.open.iter().position(|open| Some(open.offset) == offset) else { return false };
-        self.move_to(place);
-        self.open.retain(|open| !open.is_old);
+        if let Some(place) = self.open.iter().position(|open| Some(open.offset) == offset) {
+            self.move_to(place);
+        } else if let Some(place) = self.outside.iter().position(|outside| outside.offset == offset) {
+            self.values.push(self.outside.remove(place).offset);
+        } else {
+            return false;
+        }
+        self.forget_old();
         true
+    }
+
+    /// Where the group is now was seen: what the broker before this one was asked for was made before, or never is.
+    fn forget_old(&mut self) {
+        self.open.retain(|open| !open.is_old);
+        self.outside.retain(|outside| !outside.is_old);
     }
 
     /// A commit was made. Those before it may have been made as well, and have been seen by others on their way.
@@ -125,7 +150,8 @@ impl Part {
     /// Where it can be, for people.
     fn describe(&self, since: Moment) -> String {
         let open: Vec<_> = self.open.iter().map(|open| open.offset).collect();
-        format!("it was at {:?}, and perhaps at one of {open:?}", &self.values[since..])
+        let outside: Vec<_> = self.outside.iter().map(|outside| outside.offset).collect();
+        format!("it was at {:?}, and perhaps at one of {open:?} or {outside:?}", &self.values[since..])
     }
 }
 
@@ -136,6 +162,8 @@ pub struct Book {
     last: Wish,
     /// Commits that were confirmed.
     pub commits: u64,
+    /// Partitions of groups that were moved from outside or forgotten, as was confirmed.
+    pub moves: u64,
     /// Changes of what a member reads.
     pub rebalances: u64,
     /// Records that were delivered to members.
@@ -168,6 +196,30 @@ impl Book {
     /// A commit was refused, and was not made.
     pub fn refused(&mut self, group: Group, partition: i32, wish: Wish) {
         self.part(group, partition).open.retain(|open| open.wish != wish);
+    }
+
+    /// Somebody who is no member is about to move a group, or to delete it: `None`.
+    pub fn wants_outside(&mut self, group: Group, partition: i32, offset: Option<i64>) -> Wish {
+        self.last += 1;
+        let outside = Outside { wish: self.last, offset, is_old: false };
+        self.part(group, partition).outside.push(outside);
+        self.last
+    }
+
+    /// That was confirmed, or refused: then it was not made.
+    pub fn answered_outside(&mut self, group: Group, partition: i32, wish: Wish, made: bool) {
+        self.moves += u64::from(made);
+        let part = self.part(group, partition);
+        let Some(place) = part.outside.iter().position(|outside| outside.wish == wish) else { return };
+        let outside = part.outside.remove(place);
+        if made {
+            part.values.push(outside.offset);
+        }
+    }
+
+    /// How far a group has come, as far as is known.
+    pub fn committed(&mut self, group: Group, partition: i32) -> Option<i64> {
+        self.part(group, partition).committed()
     }
 
     /// Now, for an answer that is yet to be made up.
@@ -203,7 +255,8 @@ impl Book {
         let part = self.part(group, partition);
         part.holders.insert(member);
         let since = part.free_since;
-        let anew = part.values[since].is_none();
+        let gone = part.outside.iter().any(|outside| outside.offset.is_none());
+        let anew = gone || part.values[since..].contains(&None);
         if anew {
             part.began = offset;
         }
@@ -261,6 +314,7 @@ impl Book {
             part.holders.clear();
             part.free_since = part.now();
             part.open.iter_mut().for_each(|open| open.is_old = true);
+            part.outside.iter_mut().for_each(|outside| outside.is_old = true);
         }
     }
 
@@ -368,6 +422,34 @@ mod tests {
         book.refused(GROUP, 0, wish);
         assert!(told(&mut book, Some(8)).is_err());
         assert!(told(&mut book, Some(5)).is_ok());
+    }
+
+    #[test]
+    fn a_move_from_outside_may_come_anywhere_between_the_commits_of_members() {
+        let mut book = book();
+        let back = book.wants_outside(GROUP, 0, Some(2));
+        book.left(GROUP, 1);
+        assert_eq!(book.clone().given(GROUP, 0, 2, 5), Ok(Begins::Committed), "it was not made yet");
+        assert!(book.clone().given(GROUP, 0, 2, 3).is_err());
+        assert_eq!(book.given(GROUP, 0, 2, 2), Ok(Begins::Committed));
+        commit(&mut book, 4);
+        book.answered_outside(GROUP, 0, back, true);
+        assert_eq!(book.committed(GROUP, 0), Some(4), "it was made before");
+        let refused = book.wants_outside(GROUP, 0, Some(1));
+        book.answered_outside(GROUP, 0, refused, false);
+        assert!(told(&mut book, Some(1)).is_err());
+    }
+
+    #[test]
+    fn a_group_that_was_deleted_begins_anew_and_not_before() {
+        let mut book = book();
+        book.left(GROUP, 1);
+        let gone = book.wants_outside(GROUP, 0, None);
+        assert_eq!(book.clone().given(GROUP, 0, 2, 0), Ok(Begins::Anew));
+        book.answered_outside(GROUP, 0, gone, true);
+        assert!(told(&mut book, Some(5)).is_err());
+        assert!(told(&mut book, None).is_ok());
+        assert_eq!(book.given(GROUP, 0, 2, 0), Ok(Begins::Anew));
     }
 
     #[test]
