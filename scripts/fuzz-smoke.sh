@@ -35,16 +35,34 @@ fi
 cargo +nightly metadata --manifest-path fuzz/Cargo.toml --locked --format-version 1 >/dev/null
 cargo +nightly fuzz build --target-dir "$target_dir"
 
+# Runs a target, and leaves what it said in its log.
+fuzz() {
+    local target=$1 found=fuzz/target/corpus/$1
+    mkdir -p "$found" "fuzz/corpus/$target"
+    echo "fuzz $target for $seconds s"
+    cargo +nightly fuzz run --target-dir "$target_dir" "$target" "$found" "fuzz/corpus/$target" -- \
+        -max_total_time="$seconds" -max_len=16384 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+        >"fuzz/target/$target.log" 2>&1 && touch "fuzz/target/$target.passed"
+}
+
+# As many at a time as there are processors. Who interrupts this ends them, too: a shell keeps that from its jobs.
+trap 'kill 0' INT
+mkdir -p fuzz/target
+for target in "${targets[@]}"; do
+    rm -f "fuzz/target/$target.passed"
+    while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do
+        wait -n || true
+    done
+    fuzz "$target" &
+done
+wait
+
 passed=0
 failed=()
 for target in "${targets[@]}"; do
-    found=fuzz/target/corpus/$target
     log=fuzz/target/$target.log
-    mkdir -p "$found" "fuzz/corpus/$target"
-    echo "fuzz $target for $seconds s"
-    if cargo +nightly fuzz run --target-dir "$target_dir" "$target" "$found" "fuzz/corpus/$target" -- \
-        -max_total_time="$seconds" -max_len=16384 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
-        >"$log" 2>&1; then
+    echo "$target:"
+    if [ -e "fuzz/target/$target.passed" ]; then
         passed=$((passed + 1))
         grep -E 'stat::(number_of_executed_units|average_exec_per_sec|peak_rss_mb)' "$log" | sed 's/^stat::/  /'
     else
