@@ -3,7 +3,7 @@
 //! Invariant: a committed offset and the ends of its partition are looked at in one turn of the loop, so that a lag is
 //! that of a moment. What was never committed has none.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::Broker;
 use super::consumers::Topics;
@@ -33,7 +33,8 @@ impl Broker {
         let (members, protocol) = self.members_of(group);
         let read = members.iter().flat_map(|member| &member.share).map(|(topic, _)| topic.as_str());
         let topics = ordered::set(self.positions_of(group).map(|(topic, _, _)| topic).chain(read));
-        let positions = topics.iter().flat_map(|topic| self.positions_in(group, topic, &members)).collect();
+        let owners = owners(&members);
+        let positions = topics.iter().flat_map(|topic| self.positions_in(group, topic, &owners)).collect();
         Ok(GroupDetail { summary: self.summary(&listed), protocol, members, positions })
     }
 
@@ -87,7 +88,7 @@ impl Broker {
     }
 
     /// All partitions of a topic.
-    fn positions_in(&self, group: &str, topic: &str, members: &[GroupMember]) -> Vec<GroupPosition> {
+    fn positions_in(&self, group: &str, topic: &str, owners: &Owners<'_>) -> Vec<GroupPosition> {
         let Ok(key) = self.live_topic(TopicRef::Name(topic)) else { return Vec::new() };
         let count = self.catalog.get(key).map_or(0, |found| found.partitions.len() as i32);
         let told = (0..count).filter_map(|number| {
@@ -103,7 +104,7 @@ impl Broker {
                 committed_at: position.map(|p| p.timestamp),
                 log_start,
                 high_watermark,
-                read: last_read(partition, group, members, topic),
+                read: last_read(partition, group, owners.get(&(topic, number))),
             })
         });
         told.collect()
@@ -120,15 +121,21 @@ fn ends_of(partition: &Partition) -> (i64, i64) {
     (partition.log.start_offset(), partition.high_watermark())
 }
 
+/// Who was given a partition, by topic and number.
+type Owners<'a> = BTreeMap<(&'a str, i32), &'a GroupMember>;
+
+fn owners(members: &[GroupMember]) -> Owners<'_> {
+    let all = members.iter().flat_map(|member| member.share.iter().map(move |place| (place, member)));
+    all.map(|((topic, number), member)| ((topic.as_str(), *number), member)).collect()
+}
+
 /// Where a group was seen reading: by itself, or else, very likely, by the client of the member that is to read there.
-fn last_read(partition: &Partition, group: &str, members: &[GroupMember], topic: &str) -> Option<LastRead> {
-    let number = partition.number as i32;
-    let is_to_read =
-        |member: &&GroupMember| member.share.iter().any(|(t, n)| (t.as_str(), *n) == (topic, number));
-    partition.readers.find(Reader::Member(group)).or_else(|| {
-        let member = members.iter().find(is_to_read)?;
-        partition.readers.find(Reader::Client(&member.client_id, &member.client_host))
-    })
+fn last_read(partition: &Partition, group: &str, owner: Option<&&GroupMember>) -> Option<LastRead> {
+    let client = || {
+        let owner = owner?;
+        partition.readers.find(Reader::Client(&owner.client_id, &owner.client_host))
+    };
+    partition.readers.find(Reader::Member(group)).or_else(client)
 }
 
 fn numbered(share: &TopicShare) -> impl Iterator<Item = (String, i32)> {
