@@ -47,15 +47,19 @@ impl Seen {
 }
 
 impl Readers {
-    /// Somebody asks for records from this offset on. `now` is the wall clock in milliseconds.
+    /// Somebody asks for records from this offset on; a negative one is no place. `now` is the wall clock in
+    /// milliseconds.
     pub fn note(&mut self, reader: Reader<'_>, offset: i64, now: i64) {
+        if offset < 0 {
+            return;
+        }
         let (member, name, host) = reader.names();
         let last = match self.0.iter().position(|seen| seen.is(reader)) {
             Some(at) => {
                 self.0[at..].rotate_left(1);
                 &mut self.0.last_mut().expect("one was found").last
             }
-            None if name.len() + host.len() > NAME_BYTES || offset < 0 => return,
+            None if name.len() + host.len() > NAME_BYTES => return,
             None => {
                 if self.0.len() == MOST {
                     self.0.remove(0);
@@ -112,6 +116,8 @@ mod tests {
         assert_eq!(readers.find(MEMBER), at(7, 6, 7, 1), "another offset is another story");
         readers.note(MEMBER, 7, 7);
         assert_eq!(readers.find(MEMBER), at(7, 7, 7, 1), "to wait is not to return");
+        readers.note(MEMBER, -5, 8);
+        assert_eq!(readers.find(MEMBER), at(7, 7, 7, 1), "there is no such offset");
     }
 
     #[test]
