@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use super::Broker;
 use super::coordinate::forgotten;
 use crate::groups::offsets::Change;
-use crate::ordered;
 use crate::time::Now;
 
 /// Since when groups have no members, in milliseconds since 1970, as far as somebody has looked.
@@ -29,7 +28,7 @@ impl Broker {
             let since = known.get(&group).copied().unwrap_or(now.wall);
             (group, since)
         };
-        self.coordinator.empty_since = ordered::map(empty.into_iter().map(since));
+        self.coordinator.empty_since = empty.into_iter().map(since).collect();
         let expired = self.coordinator.empty_since.iter().filter(|(_, since)| **since <= before);
         let expired = expired.flat_map(|(group, _)| {
             let positions = self.coordinator.offsets.of_group(group);

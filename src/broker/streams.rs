@@ -13,7 +13,6 @@ use super::internal::Hold;
 use crate::api::group::{GroupReply, Partitions, Share, TopicPartition};
 use crate::api::{ErrorCode, PartitionKey, Position, Refusal, Reply, ReplyTo, TopicRef};
 use crate::groups::consumer::Push;
-use crate::ordered;
 use crate::time::Time;
 
 /// The streams that are members, by the slot in which they are told things.
@@ -60,7 +59,7 @@ impl Broker {
     pub(super) fn stream_owns(&mut self, to: ReplyTo, numbers: &[i32], now: Time) -> Result<(), ErrorCode> {
         let stream = self.coordinator.streams.get(&to).ok_or(ErrorCode::UnknownMemberId)?;
         let topic = stream.topic;
-        let owned = ordered::set(numbers.iter().map(|&number| TopicPartition { topic, number }));
+        let owned: Partitions = numbers.iter().map(|&number| TopicPartition { topic, number }).collect();
         self.coordinator.groups.owned(to, &owned, now);
         Ok(())
     }

@@ -12,7 +12,6 @@ use super::plan::{Context, Plan, group_error};
 use super::wire::{Text, Uuid};
 use crate::api::group::{ConsumerHeartbeat, GroupReply, GroupRequest, Partitions, TopicPartition};
 use crate::api::{Reply, Request};
-use crate::ordered;
 
 message! {
     /// Says that a member lives, and what has changed.
@@ -76,7 +75,7 @@ fn owned(topics: Vec<TopicPartitions>) -> Partitions {
     let of = |topic: TopicPartitions| {
         topic.partitions.into_iter().map(move |number| TopicPartition { topic: topic.topic_id.0, number })
     };
-    ordered::set(topics.into_iter().flat_map(of))
+    topics.into_iter().flat_map(of).collect()
 }
 
 fn answer(replies: Vec<Reply>) -> ConsumerGroupHeartbeatResponse<'static> {

@@ -13,7 +13,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Counts, Partitions, Subscriber, TopicId, TopicPartition, readers};
-use crate::ordered;
 
 /// How often all topics are levelled, at most: each time makes it more even, and the first does nearly everything.
 const ROUNDS: usize = 16;
@@ -59,8 +58,9 @@ fn circles(members: &[Subscriber<'_>], counts: &Counts) -> BTreeMap<Vec<usize>, 
 
 /// Gives what nobody has to whoever has least.
 fn fill(shares: &mut [Partitions], readers: &[usize], topics: &BTreeSet<TopicId>, counts: &Counts) {
-    let taken = ordered::set(readers.iter().flat_map(|place| &shares[*place]).copied());
-    let mut by_load = ordered::set(readers.iter().map(|place| (shares[*place].len(), *place)));
+    let taken: Partitions = readers.iter().flat_map(|place| &shares[*place]).copied().collect();
+    let mut by_load: BTreeSet<(usize, usize)> =
+        readers.iter().map(|place| (shares[*place].len(), *place)).collect();
     for &topic in topics {
         let all = (0..counts[&topic]).map(|number| TopicPartition { topic, number });
         for partition in all.filter(|p| !taken.contains(p)) {
@@ -73,7 +73,8 @@ fn fill(shares: &mut [Partitions], readers: &[usize], topics: &BTreeSet<TopicId>
 
 /// Moves partitions of these topics from whoever has most to whoever has least, and says how many.
 fn level(shares: &mut [Partitions], readers: &[usize], topics: &BTreeSet<TopicId>) -> usize {
-    let mut takers = ordered::set(readers.iter().map(|place| (shares[*place].len(), *place)));
+    let mut takers: BTreeSet<(usize, usize)> =
+        readers.iter().map(|place| (shares[*place].len(), *place)).collect();
     // Who has nothing of these topics cannot give. Of two with as many the younger gives.
     let mut givers = takers.clone();
     let mut moved = 0;

@@ -243,7 +243,7 @@ pub(super) fn there(partitions: &[(&str, i32)], topics: &dyn Topics) -> Partitio
         let (topic, count) = topics.find(name)?;
         (0..count).contains(&number).then_some(TopicPartition { topic, number })
     };
-    ordered::set(partitions.iter().filter_map(find))
+    partitions.iter().filter_map(find).collect()
 }
 
 /// The way of sharing out that it would rather have. Nobody shares out by it, but it must be one that it knows.

@@ -21,7 +21,6 @@ use super::group::{ConsumerGroup, Due};
 use super::member::Progress;
 use super::roster::Number;
 use crate::groups::assign::{Partitions, TopicPartition};
-use crate::ordered;
 use crate::time::Time;
 
 /// What a member has and is to have, apart.
@@ -77,7 +76,7 @@ impl<W: Copy + Ord + Debug> ConsumerGroup<W> {
         let is_free =
             |partition: &&TopicPartition| self.roster.holder(partition).is_none_or(|holder| holder == number);
         let missing = || member.target.difference(&member.assigned);
-        let takes = ordered::set(missing().filter(is_free).copied());
+        let takes: Partitions = missing().filter(is_free).copied().collect();
         let waits = takes.len() < missing().count();
         Steps { keeps, gives, takes, waits }
     }
