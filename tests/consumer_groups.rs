@@ -9,13 +9,12 @@ mod kafka {
 }
 
 use common::{Broker, TempDir};
-use kafka::peer::{Peer, decoded, request};
+use kafka::peer::{Peer, decoded, join_group, request};
 use krappy::kafka::consumer_group_describe::ConsumerGroupDescribeRequest;
 use krappy::kafka::consumer_group_heartbeat::{ConsumerGroupHeartbeatRequest, TopicPartitions};
 use krappy::kafka::create_partitions::{CreatePartitionsRequest, CreatePartitionsTopic};
 use krappy::kafka::delete_topics::DeleteTopicsRequest;
 use krappy::kafka::heartbeat::HeartbeatRequest;
-use krappy::kafka::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use krappy::kafka::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
 };
@@ -189,16 +188,8 @@ impl Classic {
     fn join(peer: &mut Peer, member_id: &str) -> Classic {
         // Version 0, one topic, its name, nothing for the leader.
         let metadata = b"\0\0\0\0\0\x01\0\x06orders\xff\xff\xff\xff";
-        let join = JoinGroupRequest {
-            group_id: GROUP,
-            session_timeout_ms: 60_000,
-            rebalance_timeout_ms: 60_000,
-            member_id,
-            protocol_type: "consumer",
-            protocols: vec![JoinGroupRequestProtocol { name: "range", metadata }],
-            ..Default::default()
-        };
-        let (member, generation, leads) = ask(peer, 11, 3, &request(join, 3), |answer| match answer {
+        let join = join_group(GROUP, member_id, metadata);
+        let (member, generation, leads) = ask(peer, 11, 3, &join, |answer| match answer {
             Answer::JoinGroup(joined) => {
                 assert_eq!(joined.error_code, 0);
                 let leads = joined.leader == joined.member_id;

@@ -9,11 +9,10 @@ mod kafka {
 
 use common::client::Client;
 use common::{Broker, TempDir};
-use kafka::peer::{Peer, decoded, produce, request};
+use kafka::peer::{Peer, decoded, join_group, produce, request};
 use krappy::kafka::delete_topics::DeleteTopicsRequest;
 use krappy::kafka::fetch::{FetchPartition, FetchRequest, FetchTopic};
 use krappy::kafka::heartbeat::HeartbeatRequest;
-use krappy::kafka::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use krappy::kafka::metadata::{MetadataRequest, MetadataRequestTopic};
 use krappy::kafka::offset_commit::{
     OffsetCommitRequest, OffsetCommitRequestPartition, OffsetCommitRequestTopic,
@@ -81,19 +80,8 @@ fn committed(peer: &mut Peer) -> Vec<(i32, i64, String)> {
     })
 }
 
-/// JoinGroup in the version that lets a member in at once.
 fn join(member_id: &str) -> Vec<u8> {
-    let protocols = vec![JoinGroupRequestProtocol { name: "range", metadata: b"" }];
-    let join = JoinGroupRequest {
-        group_id: GROUP,
-        session_timeout_ms: 60_000,
-        rebalance_timeout_ms: 60_000,
-        member_id,
-        protocol_type: "consumer",
-        protocols,
-        ..Default::default()
-    };
-    request(join, 3)
+    join_group(GROUP, member_id, b"")
 }
 
 /// The error, the generation and the member's id of an answer to JoinGroup.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use krappy::kafka::api_versions::ApiVersionsRequest;
 use krappy::kafka::create_topics::{CreatableTopic, CreatableTopicConfig, CreateTopicsRequest};
 use krappy::kafka::header;
+use krappy::kafka::join_group::{JoinGroupRequest, JoinGroupRequestProtocol};
 use krappy::kafka::produce::{PartitionProduceData, ProduceRequest, TopicProduceData};
 use krappy::kafka::table::{Answer, Call};
 use krappy::kafka::wire::{Reader, Records};
@@ -124,6 +125,20 @@ pub fn produce(name: &str, index: i32, acks: i16, batch: &[u8]) -> Vec<u8> {
     let partition_data = vec![PartitionProduceData { index, records: Records::Bytes(batch) }];
     let topic_data = vec![TopicProduceData { name, partition_data, ..Default::default() }];
     request(ProduceRequest { acks, topic_data, ..Default::default() }, 8)
+}
+
+/// JoinGroup in the version that lets a member in at once.
+pub fn join_group(group_id: &str, member_id: &str, metadata: &[u8]) -> Vec<u8> {
+    let join = JoinGroupRequest {
+        group_id,
+        session_timeout_ms: 60_000,
+        rebalance_timeout_ms: 60_000,
+        member_id,
+        protocol_type: "consumer",
+        protocols: vec![JoinGroupRequestProtocol { name: "range", metadata }],
+        ..Default::default()
+    };
+    request(join, 3)
 }
 
 /// A request of this API and version, about nothing in particular.
